@@ -1,0 +1,1 @@
+"""Pixels -> verdict. No HTTP, no database, no fitting."""

@@ -1,0 +1,132 @@
+"""python -m model: look at, activate and use published versions.
+
+Exit code 0 done, 1 a fault in the data or model, 2 wrong usage.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from model.artifact import Interval
+from model.engine import ENGINES
+from model.errors import SteelsightError
+from model.image import decode
+from model.inspector import Inspector
+from model.registry import Registry, models_folder
+
+EXIT_DONE, EXIT_FAULT = 0, 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands of `python -m model`."""
+    top = argparse.ArgumentParser(prog="python -m model", description="Inspect images with published model versions.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--models", type=Path, default=models_folder(), metavar="DIR", help="folder of versions (default: %(default)s)"
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+
+    inspect = commands.add_parser("inspect", parents=[shared], help="judge images: one JSON line each")
+    inspect.add_argument("version", metavar="VERSION", help="a version's name, or `active`")
+    inspect.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    inspect.add_argument("--engine", choices=sorted(ENGINES), default="onnx", help="default: %(default)s")
+    inspect.set_defaults(run=run_inspect)
+
+    listing = commands.add_parser("list", parents=[shared], help="all versions, the active one marked *")
+    listing.set_defaults(run=run_list)
+
+    activate = commands.add_parser("activate", parents=[shared], help="make a version the active one")
+    activate.add_argument("version", metavar="VERSION")
+    activate.set_defaults(run=run_activate)
+
+    rollback = commands.add_parser("rollback", parents=[shared], help="return to the version before the active one")
+    rollback.set_defaults(run=run_rollback)
+    return top
+
+
+def run_inspect(arguments: argparse.Namespace) -> int:
+    """Print one JSON line per image; an image that is refused gets a line with `error` and the rest go on."""
+    registry = Registry(arguments.models)
+    version = arguments.version
+    if version == "active":
+        version = registry.require_active()
+    inspector = Inspector.load(registry, version, arguments.engine)
+    exit_code = EXIT_DONE
+    for path in arguments.images:
+        try:
+            line = describe(inspector, path)
+        except SteelsightError as error:
+            line = {"image": str(path), "error": {"code": error.code, "message": error.message}}
+        except OSError as error:
+            line = {"image": str(path), "error": {"code": "file_unreadable", "message": f"{path}: {error.strerror}"}}
+        if "error" in line:
+            exit_code = EXIT_FAULT
+        print(json.dumps(line), flush=True)
+    return exit_code
+
+
+def describe(inspector: Inspector, path: Path) -> dict[str, object]:
+    """One inspected image in the words of the HTTP reply."""
+    inspection = inspector.inspect(decode(path.read_bytes()))
+    return {
+        "image": str(path),
+        "verdict": inspection.verdict,
+        "defect_probability": inspection.defect_probability,
+        "thresholds": inspector.thresholds.model_dump(),
+        "model": {"version": inspector.version, "engine": inspector.engine.name},
+        "width": inspection.width,
+        "height": inspection.height,
+        "tiles": inspection.scores.size,
+        "events": [vars(event) for event in inspection.events],
+        "warnings": inspection.quality.warnings,
+    }
+
+
+def _auroc(metrics: Mapping[str, Interval]) -> str:
+    auroc = metrics.get("auroc")
+    if auroc is None:
+        return "AUROC not measured"
+    interval = "" if auroc.low is None or auroc.high is None else f" ({auroc.low:.3f} to {auroc.high:.3f})"
+    return f"AUROC {auroc.value:.3f}{interval}"
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """One line per version: name, test AUROC with interval, when it was made."""
+    registry = Registry(arguments.models)
+    active = registry.active()
+    for manifest in registry.manifests():
+        mark = "*" if manifest.version == active else " "
+        print(f"{mark} {manifest.version}  {manifest.created_at:%Y-%m-%d %H:%M}  {_auroc(manifest.metrics)}")
+    if not registry.versions():
+        print(f"no versions in {arguments.models}; train one with `python -m training train DATA`", file=sys.stderr)
+    return EXIT_DONE
+
+
+def run_activate(arguments: argparse.Namespace) -> int:
+    """Make VERSION active."""
+    Registry(arguments.models).activate(arguments.version)
+    print(f"active: {arguments.version}")
+    return EXIT_DONE
+
+
+def run_rollback(arguments: argparse.Namespace) -> int:
+    """Make the version before the active one active."""
+    print(f"active: {Registry(arguments.models).rollback()}")
+    return EXIT_DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a refusal is one line on stderr."""
+    arguments = parser().parse_args(argv)
+    try:
+        exit_code: int = arguments.run(arguments)
+    except SteelsightError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return EXIT_FAULT
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The whole path in order: frame -> Inspection.
+
+The same object serves the HTTP requests, `python -m model inspect` and the evaluation after training.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from model import quality, tiling
+from model.artifact import Fitting, verify
+from model.calibration import IdentityCalibrator
+from model.engine import Engine, open_engine
+from model.image import Frame
+from model.quality import Quality
+from model.registry import Registry
+from model.tiling import Event, Fit, Probabilities, TileGrid
+from model.verdict import Thresholds, Verdict, decide
+
+# Tiles given to the engine at a time. A tile's first feature map is 1 MB in steel-128, so that 32 stay near
+# the processor's caches; larger batches were measured to gain nothing on a CPU and cost memory.
+BATCH_TILES = 32
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of one frame.
+
+    defect_probability: calibrated, of the worst tile. scores: of every tile, shape (rows, columns) of the grid.
+    """
+
+    verdict: Verdict
+    defect_probability: float
+    events: tuple[Event, ...]
+    quality: Quality
+    height: int
+    width: int
+    scores: Probabilities
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """One loaded model version, ready to judge frames; safe to use from several threads at once."""
+
+    version: str
+    engine: Engine
+    calibrator: IdentityCalibrator
+    thresholds: Thresholds
+    fitting: Fitting
+
+    @classmethod
+    def load(
+        cls, registry: Registry, version: str, engine: str, *, threads: int = 0, stride: int | None = None
+    ) -> Self:
+        """Verify and open a published version.
+
+        stride: px between tiles, 1 to the tile size; None takes what the artifact was published with.
+        Raises `SteelsightError`: model_unknown, artifact_invalid, engine_unavailable.
+        """
+        folder = registry.folder(version)
+        manifest = verify(folder)
+        fitting = manifest.fitting
+        if stride is not None:
+            fitting = fitting.model_copy(update={"stride": min(stride, fitting.tile)})
+        opened = open_engine(engine, folder, threads)
+        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting)
+
+    def inspect(self, frame: Frame) -> Inspection:
+        """Judge one uint8 frame of shape (height, width), each side at least 2 px."""
+        height, width = frame.shape
+        covered, grid = self._cover(frame)
+        scores = self._scores(covered, grid)
+        if self.fitting.fit is Fit.RESIZE:
+            grid = TileGrid(rows=(0,), columns=(0,), tile=max(height, width))
+        events = tiling.find_events(grid, scores, self.thresholds.review, frame)
+        worst = float(scores.max())
+        return Inspection(
+            verdict=decide(worst, self.thresholds),
+            defect_probability=worst,
+            events=tuple(events),
+            quality=quality.assess(frame),
+            height=height,
+            width=width,
+            scores=scores,
+        )
+
+    def probabilities(self, tiles: Frame) -> Probabilities:
+        """Calibrated defect probability of tiles that are cut already: uint8 (n, tile, tile) -> float64 (n,)."""
+        batches = (tiles[start : start + BATCH_TILES] for start in range(0, len(tiles), BATCH_TILES))
+        return np.concatenate([self._score(batch) for batch in batches])
+
+    def warm(self) -> None:
+        """Run the engine once on a blank batch, so that the first frame does not pay for its start."""
+        size = self.fitting.tile
+        self.engine.logits(np.zeros((BATCH_TILES, size, size), np.uint8))
+
+    def _cover(self, frame: Frame) -> tuple[Frame, TileGrid]:
+        """The frame as the tiles see it, and where they lie on it."""
+        tile, stride = self.fitting.tile, self.fitting.stride
+        covered = tiling.resize(frame, tile) if self.fitting.fit is Fit.RESIZE else tiling.extend(frame, tile)
+        height, width = covered.shape
+        return covered, TileGrid.cover(height, width, tile, stride)
+
+    def _scores(self, covered: Frame, grid: TileGrid) -> Probabilities:
+        scores = [self._score(batch) for batch in grid.batches(covered, BATCH_TILES)]
+        return np.concatenate(scores).reshape(len(grid.rows), len(grid.columns))
+
+    def _score(self, tiles: Frame) -> Probabilities:
+        return self.calibrator.probabilities(self.engine.logits(tiles))

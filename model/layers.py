@@ -1,0 +1,71 @@
+"""The layers a loaded model may consist of: a `.keras` file is a program, so its list is read as data first."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from model.errors import ErrorCode, SteelsightError
+
+ALLOWED_OBJECTS = {
+    "keras": frozenset({"Sequential", "DTypePolicy"}),
+    "keras.initializers": frozenset({"GlorotUniform", "Zeros"}),
+    "keras.layers": frozenset(
+        {
+            "Activation",
+            "AveragePooling2D",
+            "Conv2D",
+            "Dense",
+            "Dropout",
+            "Flatten",
+            "GlobalAveragePooling2D",
+            "InputLayer",
+            "MaxPooling2D",
+            "Rescaling",
+        }
+    ),
+}
+ALLOWED_ACTIVATIONS = frozenset({"linear", "relu", "sigmoid", "softmax"})
+ALLOWED_MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
+
+# The largest preset's configuration has 6 kB; past 1 MB the file is no network of ours.
+MAX_CONFIG_BYTES = 1_000_000
+
+
+def check_layers(path: Path) -> None:
+    """Refuse a `model.keras` with anything but our own layers; nothing in it is deserialised.
+
+    Raises `SteelsightError` (artifact_invalid) naming what was found.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member.file_size for member in archive.infolist()}
+            if set(members) != ALLOWED_MEMBERS:
+                raise _refused(path, f"it holds the files {sorted(members)}, not {sorted(ALLOWED_MEMBERS)}")
+            if members["config.json"] > MAX_CONFIG_BYTES:
+                raise _refused(path, f"its config.json claims {members['config.json']} bytes")
+            config = json.loads(archive.read("config.json"))
+        _check_network(path, config)
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _refused(path, f"it cannot be read as a Keras archive ({type(error).__name__}: {error})") from error
+
+
+def _check_network(path: Path, node: Any) -> None:
+    """Walk the whole configuration: anything Keras would construct or call by name must be on the list."""
+    if isinstance(node, list):
+        for item in node:
+            _check_network(path, item)
+    elif isinstance(node, dict):
+        if "class_name" in node or "module" in node:
+            name = f"{node['module']}.{node['class_name']}"
+            known = node["class_name"] in ALLOWED_OBJECTS.get(node["module"], ())
+            if not known or node.get("registered_name") is not None or "compile_config" in node:
+                raise _refused(path, f"{name} is not on the list of allowed layers, or is not stored plainly")
+        if node.get("activation", "linear") not in ALLOWED_ACTIVATIONS:
+            raise _refused(path, f"activation {node['activation']!r} is not on the list of allowed activations")
+        for value in node.values():
+            _check_network(path, value)
+
+
+def _refused(path: Path, reason: str) -> SteelsightError:
+    return SteelsightError(ErrorCode.ARTIFACT_INVALID, f"{path} is refused: {reason}")

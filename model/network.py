@@ -1,0 +1,184 @@
+"""NetworkConfig -> keras.Model, and the named presets.
+
+Every network takes raw grey 0-255 and rescales it in its first layer, so that each exported format
+computes the same thing. Its last two layers are `logits` (a Dense without activation) and `probability`.
+Keras is imported only where a model is built: serving reads configurations without it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    import keras
+
+RESCALE = 1 / 255
+
+
+class Block(BaseModel):
+    """One convolution with ReLU, and pooling before it, after it, both or neither (1 means none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filters: int = Field(ge=1, le=4096)
+    kernel: int = Field(default=3, ge=1, le=63)
+    stride: int = Field(default=1, ge=1, le=64)
+    padding: Literal["valid", "same"] = "valid"
+    pooling: Literal["max", "average"] = "max"
+    pool_before: int = Field(default=1, ge=1, le=64)
+    pool_after: int = Field(default=2, ge=1, le=64)
+
+
+class Layer(NamedTuple):
+    """Name and output shape, without the batch dimension, of one layer."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class NetworkConfig(BaseModel):
+    """A Conv-Pool-...-Flatten-Dense classifier.
+
+    outputs: 1 is one sigmoid, "defect"; n > 1 is a softmax over n classes.
+    global_pooling: average each feature map to one number instead of flattening it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_size: int = Field(default=128, ge=1, le=4096)
+    channels: Literal[1, 3] = 1
+    blocks: tuple[Block, ...] = Field(min_length=1)
+    dense_units: int = Field(default=64, ge=1, le=65536)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    outputs: int = Field(default=1, ge=1, le=1000)
+    global_pooling: bool = False
+
+    @model_validator(mode="after")
+    def _no_size_vanishes(self) -> Self:
+        self.layers()
+        return self
+
+    def layers(self) -> list[Layer]:
+        """Every layer after the input with its output shape, computed without Keras.
+
+        Raises ValueError naming the layer at which height and width would vanish.
+        """
+        layers = [Layer("rescale", (self.input_size, self.input_size, self.channels))]
+        side: int = self.input_size
+        depth: int = self.channels
+        for number, block in enumerate(self.blocks, start=1):
+            if block.pool_before > 1:
+                side = _positive(side // block.pool_before, f"pool_before_{number}", side, block.pool_before)
+                layers.append(Layer(f"pool_before_{number}", (side, side, depth)))
+            side = _positive(_convolved(side, block), f"convolution_{number}", side, block.kernel)
+            depth = block.filters
+            layers.append(Layer(f"convolution_{number}", (side, side, depth)))
+            if block.pool_after > 1:
+                side = _positive(side // block.pool_after, f"pool_{number}", side, block.pool_after)
+                layers.append(Layer(f"pool_{number}", (side, side, depth)))
+        layers.append(
+            Layer("global_average", (depth,)) if self.global_pooling else Layer("flatten", (side * side * depth,))
+        )
+        layers.append(Layer("dense", (self.dense_units,)))
+        if self.dropout:
+            layers.append(Layer("dropout", (self.dense_units,)))
+        return [*layers, Layer("logits", (self.outputs,)), Layer("probability", (self.outputs,))]
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one forward pass over one tile: convolutions and dense layers."""
+        shapes = {layer.name: layer.shape for layer in self.layers()}
+        depth: int = self.channels
+        total = 0
+        for number, block in enumerate(self.blocks, start=1):
+            total += math.prod(shapes[f"convolution_{number}"]) * block.kernel**2 * depth
+            depth = block.filters
+        features = shapes["global_average" if self.global_pooling else "flatten"][0]
+        return total + features * self.dense_units + self.dense_units * self.outputs
+
+
+def build(config: NetworkConfig) -> keras.Model:
+    """The network with fresh weights: float32 (n, size, size, channels) 0-255 -> probability (n, outputs)."""
+    import keras
+    from keras import layers
+
+    pools = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
+    stack = [
+        layers.Input((config.input_size, config.input_size, config.channels), name="image"),
+        layers.Rescaling(RESCALE, name="rescale"),
+    ]
+    for number, block in enumerate(config.blocks, start=1):
+        pool = pools[block.pooling]
+        if block.pool_before > 1:
+            stack.append(pool(block.pool_before, name=f"pool_before_{number}"))
+        stack.append(
+            layers.Conv2D(
+                block.filters,
+                block.kernel,
+                strides=block.stride,
+                padding=block.padding,
+                activation="relu",
+                name=f"convolution_{number}",
+            )
+        )
+        if block.pool_after > 1:
+            stack.append(pool(block.pool_after, name=f"pool_{number}"))
+    stack.append(
+        layers.GlobalAveragePooling2D(name="global_average")
+        if config.global_pooling
+        else layers.Flatten(name="flatten")
+    )
+    stack.append(layers.Dense(config.dense_units, activation="relu", name="dense"))
+    if config.dropout:
+        stack.append(layers.Dropout(config.dropout, name="dropout"))
+    stack.append(layers.Dense(config.outputs, name="logits"))
+    # float32 also under mixed precision: a half-precision probability has steps of 0.0005 near 1.
+    final = "sigmoid" if config.outputs == 1 else "softmax"
+    stack.append(layers.Activation(final, dtype="float32", name="probability"))
+    return keras.Sequential(stack, name="steelsight")
+
+
+def logits_model(model: keras.Model) -> keras.Model:
+    """The same network, sharing weights, that ends before the sigmoid or softmax."""
+    import keras
+
+    return keras.Model(model.inputs[0], model.get_layer("logits").output, name="steelsight_logits")
+
+
+def _convolved(side: int, block: Block) -> int:
+    if block.padding == "same":
+        return math.ceil(side / block.stride)
+    return (side - block.kernel) // block.stride + 1
+
+
+def _positive(side: int, layer: str, before: int, window: int) -> int:
+    if side < 1:
+        raise ValueError(
+            f"layer {layer}: nothing is left of {before} x {before} px under a window of {window} x {window}; "
+            "use a larger input, a smaller kernel or pool, or fewer blocks"
+        )
+    return side
+
+
+STEEL_BLOCKS = (Block(filters=16), Block(filters=32))
+
+PRESETS: dict[str, NetworkConfig] = {
+    "steel-128": NetworkConfig(input_size=128, blocks=STEEL_BLOCKS),
+    "steel-64": NetworkConfig(input_size=64, blocks=STEEL_BLOCKS),
+    "steel-128-deep": NetworkConfig(input_size=128, blocks=(*STEEL_BLOCKS, Block(filters=64))),
+    "rgb-224": NetworkConfig(
+        input_size=224,
+        channels=3,
+        blocks=(Block(filters=32, padding="same"), Block(filters=64, padding="same")),
+        dense_units=128,
+        outputs=10,
+    ),
+    "pool-first-128": NetworkConfig(
+        input_size=128,
+        channels=3,
+        blocks=(Block(filters=12, stride=2, padding="same", pool_before=2, pool_after=2),),
+    ),
+}
+DEFAULT_PRESET = "steel-128"

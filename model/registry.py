@@ -1,0 +1,137 @@
+"""The folder of versions, and which of them is active.
+
+The active version and those before it stand in one small file, so that activating and rolling back are
+each one atomic rename. Servers watch that file: no restart is needed.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model.artifact import MANIFEST, Manifest, VersionName, read_manifest, verify
+from model.errors import ErrorCode, SteelsightError
+from model.files import exclusive, replace_text
+
+POINTER = "active.json"
+# A rollback further than this is an `activate` by name.
+MAX_PREVIOUS = 50
+
+
+def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where versions are kept unless `--models` says otherwise.
+
+    >>> models_folder({"STEELSIGHT_HOME": "/srv/steelsight"}).as_posix()
+    '/srv/steelsight/models'
+    """
+    return Path(environ.get("STEELSIGHT_HOME", "var")) / "models"
+
+
+class Pointer(BaseModel):
+    """The active version and the ones it replaced, latest last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    active: VersionName
+    previous: tuple[VersionName, ...] = ()
+
+
+class Registry:
+    """All versions below one folder.
+
+    models: need not exist yet; it is an empty registry then.
+    """
+
+    def __init__(self, models: Path) -> None:
+        self.models = models
+
+    def versions(self) -> list[str]:
+        """Names of all published versions, in order of name."""
+        if not self.models.is_dir():
+            return []
+        return sorted(
+            path.name for path in self.models.iterdir() if not path.name.startswith(".") and (path / MANIFEST).is_file()
+        )
+
+    def manifests(self) -> list[Manifest]:
+        """Manifests of all versions, oldest first. Raises `SteelsightError` (artifact_invalid)."""
+        return sorted(map(self.manifest, self.versions()), key=lambda manifest: manifest.created_at)
+
+    def manifest(self, version: str) -> Manifest:
+        """One version's manifest. Raises `SteelsightError` (model_unknown, artifact_invalid)."""
+        return read_manifest(self.folder(version))
+
+    def folder(self, version: str) -> Path:
+        """Where a published version lies. Raises `SteelsightError` (model_unknown)."""
+        versions = self.versions()
+        if version not in versions:
+            known = ", ".join(versions) or "none: train one with `python -m training train`"
+            raise SteelsightError(
+                ErrorCode.MODEL_UNKNOWN, f"there is no model version {version!r} in {self.models}; there are: {known}"
+            )
+        return self.models / version
+
+    def active(self) -> str | None:
+        """The active version's name, or None. Raises `SteelsightError` (artifact_invalid) on a damaged pointer."""
+        pointer = self._pointer()
+        return pointer.active if pointer else None
+
+    def require_active(self) -> str:
+        """The active version's name. Raises `SteelsightError` (no_active_model, artifact_invalid)."""
+        version = self.active()
+        if version is None:
+            raise SteelsightError(
+                ErrorCode.NO_ACTIVE_MODEL,
+                f"no model version is active in {self.models}: train one with `python -m training train DATA "
+                "--activate`, or choose one with `python -m model activate VERSION`",
+            )
+        return version
+
+    def activate(self, version: str) -> None:
+        """Verify the version and make it active; the one before is kept for `rollback`.
+
+        Raises `SteelsightError` (model_unknown, artifact_invalid) and changes nothing then.
+        """
+        verify(self.folder(version))
+        with self._changing():
+            before = self._pointer()
+            if before is None:
+                self._point(Pointer(active=version))
+            elif before.active != version:
+                self._point(Pointer(active=version, previous=(*before.previous, before.active)[-MAX_PREVIOUS:]))
+
+    def rollback(self) -> str:
+        """Make the version before the active one active again, and return its name.
+
+        Raises `SteelsightError` (no_previous_model, model_unknown, artifact_invalid) and changes nothing then.
+        """
+        with self._changing():
+            pointer = self._pointer()
+            if pointer is None or not pointer.previous:
+                raise SteelsightError(
+                    ErrorCode.NO_PREVIOUS_MODEL, "there is no earlier version to roll back to; use `activate VERSION`"
+                )
+            *earlier, version = pointer.previous
+            verify(self.folder(version))
+            self._point(Pointer(active=version, previous=tuple(earlier)))
+        return version
+
+    def _changing(self) -> AbstractContextManager[None]:
+        return exclusive(self.models / ".active.lock")
+
+    def _point(self, pointer: Pointer) -> None:
+        replace_text(self.models / POINTER, pointer.model_dump_json() + "\n")
+
+    def _pointer(self) -> Pointer | None:
+        path = self.models / POINTER
+        try:
+            return Pointer.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise SteelsightError(
+                ErrorCode.ARTIFACT_INVALID,
+                f"{path} cannot be read; remove it and run `python -m model activate VERSION`",
+            ) from error

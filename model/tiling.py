@@ -1,0 +1,117 @@
+"""A frame of any size -> tiles the network can score; tile scores -> events.
+
+Tiles cover every pixel of the frame: the last row and column are shifted inside, nothing is padded.
+Only a frame smaller than a tile is extended, by reflection.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from model.image import Frame
+
+Probabilities = npt.NDArray[np.float64]
+
+# Flagged tiles that touch, also at a corner, belong to one event.
+EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+class Fit(StrEnum):
+    """How an image that is larger than the network's input reaches it."""
+
+    TILE = "tile"
+    RESIZE = "resize"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One connected defect indication: pixel box on the frame and its largest tile probability."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    defect_probability: float
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Where the tiles of one frame lie: tile (i, j) has its first pixel at (y=rows[i], x=columns[j])."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    tile: int
+
+    @classmethod
+    def cover(cls, height: int, width: int, tile: int, stride: int) -> Self:
+        """Grid over a frame of at least one tile.
+
+        >>> TileGrid.cover(128, 300, tile=128, stride=64)
+        TileGrid(rows=(0,), columns=(0, 64, 128, 172), tile=128)
+        """
+        return cls(tile_positions(height, tile, stride), tile_positions(width, tile, stride), tile)
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def positions(self) -> npt.NDArray[np.intp]:
+        """(y, x) of every tile, row by row: shape (tiles, 2)."""
+        return np.stack(np.meshgrid(self.rows, self.columns, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def batches(self, frame: Frame, size: int) -> Iterator[Frame]:
+        """Copies of the tiles, row by row, as uint8 of shape (at most `size`, tile, tile)."""
+        windows = np.lib.stride_tricks.sliding_window_view(frame, (self.tile, self.tile))
+        ys, xs = self.positions().T
+        for start in range(0, len(self), size):
+            yield windows[ys[start : start + size], xs[start : start + size]]
+
+
+def tile_positions(length: int, tile: int, stride: int) -> tuple[int, ...]:
+    """First pixel of each tile along one axis of at least `tile` px; the last one is shifted inside.
+
+    >>> tile_positions(300, tile=128, stride=64)
+    (0, 64, 128, 172)
+    >>> tile_positions(128, tile=128, stride=64)
+    (0,)
+    """
+    return (*range(0, length - tile, stride), length - tile)
+
+
+def extend(frame: Frame, tile: int) -> Frame:
+    """Reflect a frame out to the right and downwards, as often as needed, until a tile fits.
+
+    The reflection repeats no edge pixel, so it needs at least 2 px a side (`Limits.min_side` is 8).
+
+    >>> extend(np.array([[1, 2, 3]], np.uint8).repeat(6, axis=0), tile=6)[0].tolist()
+    [1, 2, 3, 2, 1, 2]
+    """
+    missing = [(0, max(0, tile - side)) for side in frame.shape]
+    return np.pad(frame, missing, mode="reflect") if any(after for _, after in missing) else frame
+
+
+def resize(frame: Frame, size: int) -> Frame:
+    """The whole frame on `size` x `size` px: area-weighted when shrinking, bilinear when growing."""
+    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def find_events(grid: TileGrid, scores: Probabilities, threshold: float, frame: Frame) -> list[Event]:
+    """Connected tiles at or above the threshold, most probable first; boxes are clipped to the frame.
+
+    scores: shape (rows, columns) of the grid. Overlapping tiles of one defect make one event.
+    """
+    labels, _ = ndimage.label(scores >= threshold, EIGHT_NEIGHBOURS)
+    height, width = frame.shape
+    events = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        y, x = grid.rows[rows.start], grid.columns[columns.start]
+        bottom = min(height, grid.rows[rows.stop - 1] + grid.tile)
+        right = min(width, grid.columns[columns.stop - 1] + grid.tile)
+        peak = scores[rows, columns][labels[rows, columns] == number].max()
+        events.append(Event(x, y, right - x, bottom - y, float(peak)))
+    return sorted(events, key=lambda event: -event.defect_probability)
