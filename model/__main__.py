@@ -5,6 +5,7 @@ Exit code 0 done, 1 a fault in the data or model, 2 wrong usage.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,6 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code: int = arguments.run(arguments)
     except SteelsightError as error:
         print(f"error: {error.message}", file=sys.stderr)
+        return EXIT_FAULT
+    except BrokenPipeError:
+        # Whoever read our lines has seen enough, as `head` does; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAULT
     return exit_code
 

@@ -59,7 +59,7 @@ def _check_network(path: Path, node: Any) -> None:
         if "class_name" in node or "module" in node:
             name = f"{node['module']}.{node['class_name']}"
             known = node["class_name"] in ALLOWED_OBJECTS.get(node["module"], ())
-            if not known or node.get("registered_name") is not None or "compile_config" in node:
+            if not known or node.get("registered_name") is not None or node.get("compile_config"):
                 raise _refused(path, f"{name} is not on the list of allowed layers, or is not stored plainly")
         if node.get("activation", "linear") not in ALLOWED_ACTIVATIONS:
             raise _refused(path, f"activation {node['activation']!r} is not on the list of allowed activations")

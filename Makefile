@@ -1,0 +1,52 @@
+# Two commands do everything: `make run` and `make test`. Each sets itself up.
+
+PYTHON ?= python3
+STEELSIGHT_HOME ?= var
+export STEELSIGHT_HOME
+# Generated steel for the starter model: enough for a useful first verdict, little enough for minutes on two cores.
+STARTER_TILES = 2400
+STARTER_EPOCHS = 10
+
+BIN = .venv/bin
+READY = .venv/.ready
+STARTER_DATA = $(STEELSIGHT_HOME)/starter-data
+ACTIVE = $(STEELSIGHT_HOME)/models/active.json
+
+.PHONY: setup run test lint bench lock
+
+setup: $(READY)
+
+$(READY): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	touch $(READY)
+
+run: $(READY) $(ACTIVE)
+	$(BIN)/python -m app serve
+
+$(ACTIVE): | $(READY) $(STARTER_DATA)/labels.csv
+	$(BIN)/python -m training train $(STARTER_DATA) --epochs $(STARTER_EPOCHS) --activate
+
+# labels.csv is written last: without it the folder was left half made.
+$(STARTER_DATA)/labels.csv: | $(READY)
+	rm -rf $(STARTER_DATA)
+	$(BIN)/python -m training synthesize $(STARTER_DATA) --tiles $(STARTER_TILES)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) $(ACTIVE)
+	$(BIN)/python -m benchmarks.serving
+
+# Needs uv. Hashes, and no registry's address.
+LOCK = uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 pyproject.toml
+lock:
+	$(LOCK) --extra train --extra dev --output-file requirements.lock
+	$(LOCK) --output-file requirements-serve.lock
+	$(LOCK) --extra train --extra gpu --output-file requirements-gpu.lock

@@ -1,0 +1,157 @@
+"""`python -m training` as a person uses it: real processes, exit codes, one clear line on stderr."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = """
+epochs = {epochs}
+patience = 1000
+batch_size = 16
+[network]
+input_size = 32
+dense_units = 8
+[[network.blocks]]
+filters = 4
+kernel = 5
+stride = 2
+"""
+
+
+def training(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    def write(epochs: int) -> Path:
+        file = tmp_path / f"experiment-{epochs}.toml"
+        file.write_text(SMALL.format(epochs=epochs))
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    data = tmp_path_factory.mktemp("cli") / "data"
+    done = training("synthesize", data, "--tiles", 90, "--seed", 1)
+    assert done.returncode == 0, done.stderr
+    return data
+
+
+def test_train_evaluate_and_json(folder, experiment, tmp_path):
+    models = tmp_path / "models"
+    done = training("train", folder, "--config", experiment(2), "--models", models, "--seed", 3, "--activate", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["version"].startswith("steel-128-")
+    assert {"auroc", "average_precision", "recall_at_5pct_false_calls"} <= summary["metrics"].keys()
+    assert summary["metrics"]["auroc"].keys() == {"value", "low", "high"}
+    assert json.loads((models / "active.json").read_text())["active"] == summary["version"]
+
+    manifest = json.loads((models / summary["version"] / "manifest.json").read_text())
+    assert manifest["data"]["tiles"]["test"] == summary["tiles"]
+    assert set(manifest["data"]["split"].values()) == {"train", "validation", "test"}
+    assert manifest["parity"]["onnx"]["verdict_flips"] == 0
+    assert manifest["parity"]["onnx"]["max_probability_difference"] < 1e-6
+    assert manifest["fitting"] == {"fit": "tile", "tile": 32, "stride": 16}
+
+    evaluated = training("evaluate", summary["version"], folder, "--models", models, "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    figures = json.loads(evaluated.stdout.splitlines()[-1])
+    assert figures["version"] == summary["version"]
+    assert figures["tiles"] == sum(manifest["data"]["tiles"].values())
+
+
+def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run(folder, experiment, tmp_path):
+    config = experiment(25)
+    whole = training("train", folder, "--config", config, "--models", tmp_path / "whole/models", "--json")
+    command = ["train", folder, "--config", config, "--models", tmp_path / "stopped/models"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", *map(str, command)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("stopped/runs/*/state.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert "best so far: epoch" in stderr
+    (resume,) = re.findall(r"resume with: python -m training (train --resume \S+)", stderr)
+    assert not (tmp_path / "stopped/models").exists()
+
+    resumed = training(*resume.split(), "--models", tmp_path / "stopped/models", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = (json.loads(done.stdout.splitlines()[-1]) for done in (whole, resumed))
+    assert first["metrics"] == second["metrics"]
+
+
+def test_check_tells_faults_and_exits_1(folder, tmp_path):
+    clean = training("check", folder, "--json")
+    assert clean.returncode == 0, clean.stderr
+    assert json.loads(clean.stdout)["sound"]
+    (tmp_path / "ok").mkdir()
+    (tmp_path / "ok/broken.png").write_bytes(b"nothing")
+    faulty = training("check", tmp_path, "--json")
+    assert faulty.returncode == 1
+    assert {finding["kind"] for finding in json.loads(faulty.stdout)["findings"]} == {"unreadable", "too_few_groups"}
+    assert "ok/broken.png" in faulty.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["train"], 2, "DATA is needed"),
+        (["train", "{data}", "--epochs", "0"], 2, "epochs = 0"),
+        (["train", "{data}", "--preset", "steel-999"], 2, "invalid choice"),
+        (["train", "{data}", "--preset", "rgb-224"], 2, "needs a network with one output"),
+        (["train", "{data}", "--config", "nowhere.toml"], 2, "cannot be read"),
+        (["train", "--resume", "nowhere"], 2, "not a training run"),
+        (["train", "{data}", "--resume", "nowhere"], 2, "leave out data"),
+        (["train", "nowhere"], 1, "is not a folder"),
+        (["check", "nowhere"], 1, "is not a folder"),
+        (["evaluate", "v1", "{data}"], 1, "no model version 'v1'"),
+        (["synthesize", "{data}"], 2, "already"),
+        (["synthesize", "new", "--tiles", "0"], 2, "tiles"),
+        ([], 2, "required"),
+        (["fly"], 2, "invalid choice"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(folder, tmp_path, arguments, exit_code, message):
+    given = [argument.format(data=folder) for argument in arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "STEELSIGHT_HOME": str(tmp_path / "home")}
+    done = training(*given, cwd=tmp_path, env=environment)
+    assert done.returncode == exit_code, done.stderr
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not list(tmp_path.rglob("run.json")), "wrong usage must not leave a run behind"
+
+
+def test_a_folder_without_enough_groups_is_a_fault_of_the_data(tmp_path, write_image, experiment):
+    for name in ("ok/a.png", "defect/b.png"):
+        write_image(tmp_path / "data" / name, len(name))
+    done = training("train", tmp_path / "data", "--config", experiment(1), "--models", tmp_path / "models")
+    assert done.returncode == 1
+    assert "at least three groups" in done.stderr.splitlines()[-1]
+
+
+def test_help_names_every_command():
+    done = training("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("synthesize", "check", "train", "evaluate"))

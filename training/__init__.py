@@ -1,0 +1,1 @@
+"""Labelled folder -> artifact. Offline; may be slow to import."""

@@ -1,0 +1,139 @@
+"""Records -> labelled tiles, through the same decoding and tiling that serving uses."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from model.artifact import Fitting
+from model.errors import SteelsightError
+from model.image import Frame, decode
+from model.tiling import Fit, TileGrid, extend, resize
+from training.scan import Record
+
+# A mask is drawn in black and white; JPEG masks and soft brushes are cut in the middle.
+MASK_LEVEL = 128
+
+
+@dataclass(frozen=True)
+class TileSet:
+    """Labelled tiles.
+
+    tiles: uint8 (n, tile, tile), possibly on disk. defect: bool (n,). group: str (n,). file: index of the record, (n,).
+    left_out: why images and tiles are missing, with counts.
+    """
+
+    tiles: Frame
+    defect: npt.NDArray[np.bool_]
+    group: npt.NDArray[np.str_]
+    file: npt.NDArray[np.intp]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.defect)
+
+    def select(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        """The tiles where `chosen`, bool of shape (n,), is true; they are copied to memory."""
+        return type(self)(self.tiles[chosen], self.defect[chosen], self.group[chosen], self.file[chosen])
+
+    @property
+    def groups(self) -> int:
+        """Number of different groups."""
+        return len(np.unique(self.group))
+
+
+def choose_fit(records: Sequence[Record]) -> Fit:
+    """Tiles where any defect has a mask to label them from, else whole images, resized."""
+    masked = any(record.mask for record in records if record.label == "defect")
+    return Fit.TILE if masked else Fit.RESIZE
+
+
+def cut(
+    records: Sequence[Record],
+    fitting: Fitting,
+    min_defect_pixels: int,
+    scratch: Path,
+    on_image: Callable[[], object] = lambda: None,
+) -> TileSet:
+    """Cut and label all records; the tiles lie in an unnamed file below `scratch`, so memory stays bounded."""
+    left_out: Counter[str] = Counter()
+    counts: list[int] = []
+    defect: list[npt.NDArray[np.bool_]] = []
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        for record in records:
+            tiles, labels = _label_tiles(record, fitting, min_defect_pixels, left_out)
+            tiles.tofile(file)
+            counts.append(len(tiles))
+            defect.append(labels)
+            on_image()
+        file.flush()
+        shape = (sum(counts), fitting.tile, fitting.tile)
+        # The mapping outlives the closed file, and the space is returned when it is dropped, even after a crash.
+        stored = np.memmap(file, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
+    return TileSet(
+        tiles=stored,
+        defect=np.concatenate(defect),
+        group=np.repeat([str(record.group) for record in records], counts),
+        file=np.repeat(np.arange(len(records)), counts),
+        left_out=left_out,
+    )
+
+
+def _label_tiles(
+    record: Record, fitting: Fitting, min_defect_pixels: int, left_out: Counter[str]
+) -> tuple[Frame, npt.NDArray[np.bool_]]:
+    """Tiles uint8 (n, tile, tile) and labels bool (n,) of one record; n is 0 for an image that is left out."""
+    nothing = np.empty((0, fitting.tile, fitting.tile), np.uint8), np.empty(0, np.bool_)
+    try:
+        frame = decode(record.path.read_bytes())
+        if fitting.fit is Fit.RESIZE:
+            return resize(frame, fitting.tile)[np.newaxis], np.array([record.label == "defect"])
+        mask = _mask(record, frame)
+    except (SteelsightError, _Unusable) as error:
+        left_out[error.args[0] if isinstance(error, _Unusable) else "images that cannot be read"] += 1
+        return nothing
+    tiles, masked_pixels = _cover(frame, mask, fitting)
+    defect, ok = masked_pixels >= min_defect_pixels, masked_pixels == 0
+    if unclear := int((~defect & ~ok).sum()):
+        left_out[f"tiles with 1 to {min_defect_pixels - 1} masked pixels"] += unclear
+    return tiles[defect | ok], defect[defect | ok]
+
+
+class _Unusable(Exception):
+    """Why an image cannot be labelled tile by tile."""
+
+
+def _mask(record: Record, frame: Frame) -> npt.NDArray[np.bool_]:
+    if record.label == "ok":
+        return np.zeros(frame.shape, np.bool_)
+    if record.mask is None:
+        raise _Unusable("defect images without a mask")
+    mask = decode(record.mask.read_bytes()) >= MASK_LEVEL
+    if mask.shape != frame.shape:
+        raise _Unusable("defect images whose mask has another size")
+    if not mask.any():
+        raise _Unusable("defect images with an empty mask")
+    return mask
+
+
+def _cover(frame: Frame, mask: npt.NDArray[np.bool_], fitting: Fitting) -> tuple[Frame, npt.NDArray[np.intp]]:
+    """All tiles of a frame, and the masked pixels in each."""
+    frame = extend(frame, fitting.tile)
+    shown = extend(mask.astype(np.uint8), fitting.tile)
+    height, width = frame.shape
+    grid = TileGrid.cover(height, width, fitting.tile, fitting.stride)
+    tiles = np.concatenate(list(grid.batches(frame, len(grid))))
+    masks = np.concatenate(list(grid.batches(shown, len(grid))))
+    return tiles, masks.sum(axis=(1, 2), dtype=np.intp)
+
+
+def batch_indices(count: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.intp]]:
+    """All of `count` indices once, in random order, `size` at a time."""
+    order = rng.permutation(count)
+    for start in range(0, count, size):
+        yield order[start : start + size]

@@ -1,0 +1,124 @@
+"""Data folder -> records: which image carries which label, by folders and `labels.csv`. No pixel is read here.
+
+The contract is in data/README.md.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from training.errors import DataFault
+
+Label = Literal["ok", "defect"]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+LABELS_FILE = "labels.csv"
+MASKS_FOLDER = "masks"
+NO_DEFECT = "none"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled image.
+
+    file: relative to the data folder, with forward slashes. defect_type: "none" for ok.
+    group: images that show the same piece of surface share it; None where nobody said.
+    mask: the mask's path, or None where there is none.
+    """
+
+    file: str
+    path: Path
+    label: Label
+    defect_type: str
+    group: str | None
+    mask: Path | None
+
+
+def scan(data: Path) -> list[Record]:
+    """All records of a data folder, in order of file name. Raises `DataFault`."""
+    if not data.is_dir():
+        raise DataFault(f"{data} is not a folder; see data/README.md for how one is laid out")
+    masks = {path.stem: path for path in _images(data / MASKS_FOLDER)}
+    records = {record.file: record for record in _from_folders(data, masks)}
+    records |= {record.file: record for record in _from_labels(data, masks)}
+    if not records:
+        raise DataFault(f"{data} holds no labelled images: put them below {data}/ok and {data}/defect")
+    return [records[file] for file in sorted(records)]
+
+
+def fingerprint(records: Iterable[Record]) -> str:
+    """sha256 over every image's bytes, mask, label and group: equal fingerprints are equal training data."""
+    digest = hashlib.sha256()
+    for record in records:
+        mask = record.mask.read_bytes() if record.mask else b""
+        for part in (record.file, record.label, record.defect_type, record.group or ""):
+            digest.update(part.encode() + b"\0")
+        digest.update(hashlib.sha256(record.path.read_bytes()).digest() + hashlib.sha256(mask).digest())
+    return digest.hexdigest()
+
+
+def _from_folders(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
+    for path in _images(data / "ok"):
+        yield _record(data, path, "ok", NO_DEFECT, None, masks)
+    for path in _images(data / "defect"):
+        inside = path.relative_to(data / "defect").parts
+        yield _record(data, path, "defect", inside[0] if len(inside) > 1 else "defect", None, masks)
+
+
+def _from_labels(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
+    table = data / LABELS_FILE
+    if not table.is_file():
+        return
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if not {"file", "label"} <= set(reader.fieldnames or ()):
+                raise DataFault(f"{table} has the columns {reader.fieldnames}; `file` and `label` are needed")
+            lines: dict[str, int] = {}
+            for row in reader:
+                record = _from_row(data, table, reader.line_num, row, masks)
+                if record.file in lines:
+                    raise DataFault(
+                        f"{table} line {reader.line_num}: {record.file} is listed twice (line {lines[record.file]})"
+                    )
+                lines[record.file] = reader.line_num
+                yield record
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataFault(f"{table} cannot be read as UTF-8 comma-separated values: {error}") from error
+
+
+def _from_row(data: Path, table: Path, line: int, row: dict[str, str], masks: dict[str, Path]) -> Record:
+    file = PurePosixPath((row["file"] or "").strip())
+    if file.is_absolute() or ".." in file.parts or not file.name:
+        raise DataFault(f"{table} line {line}: file {row['file']!r} is not a path inside the data folder")
+    if not (data / file).is_file():
+        raise DataFault(f"{table} line {line}: there is no file {data / file}")
+    group = (row.get("group") or "").strip() or None
+    match (row["label"] or "").strip():
+        case "ok":
+            return _record(data, data / file, "ok", NO_DEFECT, group, masks)
+        case "defect":
+            return _record(
+                data, data / file, "defect", (row.get("defect_type") or "").strip() or "defect", group, masks
+            )
+        case other:
+            raise DataFault(f"{table} line {line}: label {other!r} is neither `ok` nor `defect`")
+
+
+def _record(
+    data: Path, path: Path, label: Label, defect_type: str, group: str | None, masks: dict[str, Path]
+) -> Record:
+    return Record(path.relative_to(data).as_posix(), path, label, defect_type, group, masks.get(path.stem))
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
