@@ -126,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SteelsightError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return EXIT_FAULT
+    except OSError as error:
+        print(f"error: {error}; check that the folder {arguments.models} can be read and written", file=sys.stderr)
+        return EXIT_FAULT
     except BrokenPipeError:
         # Whoever read our lines has seen enough, as `head` does; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import from_json
 
 from model.calibration import IdentityCalibrator
 from model.errors import ErrorCode, SteelsightError
@@ -137,18 +139,27 @@ def entry(path: Path) -> FileEntry:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone. Raises `SteelsightError` (artifact_invalid) if it is missing or not one of ours."""
+    """The manifest alone. Raises `SteelsightError` (artifact_invalid) if it is missing or not this folder's."""
     path = folder / MANIFEST
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise refused(folder, "its manifest is not a plain file")
+        if status.st_size > MAX_MANIFEST_BYTES:
             raise refused(folder, f"its manifest has more than {MAX_MANIFEST_BYTES} bytes")
-        return Manifest.model_validate_json(path.read_bytes())
+        # NaN is not JSON, and nothing that we write holds it; the free-form fields would let it in.
+        manifest = Manifest.model_validate(from_json(path.read_bytes(), allow_inf_nan=False))
     except OSError as error:
         raise refused(folder, f"its manifest cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
         raise refused(folder, f"its manifest is not valid at {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise refused(folder, f"its manifest is not valid JSON: {error}") from error
+    if folder.name.removeprefix(STAGING_PREFIX) != manifest.version:
+        raise refused(folder, f"its manifest is that of version {manifest.version}")
+    return manifest
 
 
 def verify(folder: Path) -> Manifest:

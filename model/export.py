@@ -24,7 +24,8 @@ def save_keras(model: "keras.Model", folder: Path) -> None:
     """Write `model.keras`, weights and layers only: no optimiser, no compilation."""
     import keras
 
-    plain = keras.models.clone_model(model)
+    # Not `clone_model`: it compiles the clone as the model was, and the file would hold the loss and optimiser.
+    plain = keras.Sequential.from_config(model.get_config())
     plain.set_weights(model.get_weights())
     plain.save(folder / KerasEngine.file)
 
@@ -42,14 +43,14 @@ def save_onnx(model: "keras.Model", folder: Path) -> None:
 def parity(reference: Probabilities, export: Probabilities, thresholds: Thresholds, name: str) -> Parity:
     """Compare the probabilities of the same tiles, each of shape (n,).
 
-    Raises `SteelsightError` (export_disagrees) if a verdict differs.
+    Raises `SteelsightError` (export_disagrees) if a verdict differs, or if a probability is none (NaN).
     """
     flips = sum(
         decide(float(ours), thresholds) is not decide(float(theirs), thresholds)
         for ours, theirs in zip(reference, export, strict=True)
     )
     difference = float(np.abs(reference - export).max())
-    if flips:
+    if flips or not np.isfinite(difference):
         raise SteelsightError(
             ErrorCode.EXPORT_DISAGREES,
             f"the {name} export gives another verdict than the Keras model on {flips} of {len(export)} tiles "

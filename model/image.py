@@ -15,9 +15,10 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from model.errors import ErrorCode, SteelsightError
+from model.wholeness import check_strips, check_whole
 
 Frame = npt.NDArray[np.uint8]
 
@@ -98,7 +99,9 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
             f"the {image.format} file holds more than one frame; send one frame per request",
         )
     try:
+        check_strips(image)
         image.load()
+        check_whole(image, data)
         return _luminance(image)
     except SteelsightError:
         raise
@@ -141,16 +144,18 @@ def from_raw(data: bytes, width: int, height: int, pixel_format: PixelFormat, li
     return _to_8_bit(words, pixel_format.bits)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     """Read the header only."""
     if not data.startswith(SIGNATURES):
         raise _unsupported(f"bytes starting {data[:8]!r}")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    # As in `decode`: the signature is right, so whatever the header parser raises means a broken file.
-    except Exception as error:
+    except UnidentifiedImageError as error:
         if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
             raise _unsupported("a RIFF file that is not WebP") from error
+        raise _corrupt(ValueError("its header is broken, or names a kind of pixel that is not accepted")) from error
+    # As in `decode`: the signature is right, so whatever the header parser raises means a broken file.
+    except Exception as error:
         raise _corrupt(error) from error
 
 
@@ -184,6 +189,8 @@ def _luminance(image: Image.Image) -> Frame:
             f"the {image.format} file holds pixels of type {upright.mode}; "
             "8 or 16 bit unsigned grey, palette, RGB or CMYK is accepted",
         )
+    # Pillow would look for a place for the transparent colour in the converted image.
+    upright.info.pop("transparency", None)
     if upright.mode in ("P", "PA", "CMYK", "RGBX"):
         # Straight to "L", Pillow would take a short cut for these that differs from the colour they stand for.
         upright = upright.convert("RGB")

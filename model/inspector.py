@@ -88,7 +88,7 @@ class Inspector:
     def probabilities(self, tiles: Frame) -> Probabilities:
         """Calibrated defect probability of tiles that are cut already: uint8 (n, tile, tile) -> float64 (n,)."""
         batches = (tiles[start : start + BATCH_TILES] for start in range(0, len(tiles), BATCH_TILES))
-        return np.concatenate([self._score(batch) for batch in batches])
+        return np.concatenate([np.empty(0), *(self._score(batch) for batch in batches)])
 
     def warm(self) -> None:
         """Run the engine once on a blank batch, so that the first frame does not pay for its start."""

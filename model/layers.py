@@ -26,6 +26,8 @@ ALLOWED_OBJECTS = {
     ),
 }
 ALLOWED_ACTIVATIONS = frozenset({"linear", "relu", "sigmoid", "softmax"})
+# Fields that Keras also fills by looking up a name; ours are stored as whole objects.
+NAMED_OBJECTS = ("_initializer", "_regularizer", "_constraint")
 ALLOWED_MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 
 # The largest preset's configuration has 6 kB; past 1 MB the file is no network of ours.
@@ -39,14 +41,21 @@ def check_layers(path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member.file_size for member in archive.infolist()}
-            if set(members) != ALLOWED_MEMBERS:
-                raise _refused(path, f"it holds the files {sorted(members)}, not {sorted(ALLOWED_MEMBERS)}")
-            if members["config.json"] > MAX_CONFIG_BYTES:
-                raise _refused(path, f"its config.json claims {members['config.json']} bytes")
+            names = sorted(archive.namelist())
+            if names != sorted(ALLOWED_MEMBERS):
+                raise _refused(path, f"it holds the files {names}, not {sorted(ALLOWED_MEMBERS)}")
+            size = archive.getinfo("config.json").file_size
+            if size > MAX_CONFIG_BYTES:
+                raise _refused(path, f"its config.json claims {size} bytes")
             config = json.loads(archive.read("config.json"))
+        if config["class_name"] != "Sequential":
+            raise _refused(path, f"it is a {config['class_name']}, not a Sequential network")
         _check_network(path, config)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except SteelsightError:
+        raise
+    # Each of zip's compressions has errors of its own, and a configuration may have any shape: whatever goes
+    # wrong here means that this is no archive of ours.
+    except Exception as error:
         raise _refused(path, f"it cannot be read as a Keras archive ({type(error).__name__}: {error})") from error
 
 
@@ -63,7 +72,9 @@ def _check_network(path: Path, node: Any) -> None:
                 raise _refused(path, f"{name} is not on the list of allowed layers, or is not stored plainly")
         if node.get("activation", "linear") not in ALLOWED_ACTIVATIONS:
             raise _refused(path, f"activation {node['activation']!r} is not on the list of allowed activations")
-        for value in node.values():
+        for key, value in node.items():
+            if key.endswith(NAMED_OBJECTS) and isinstance(value, str):
+                raise _refused(path, f"{key} is only a name, {value!r}")
             _check_network(path, value)
 
 

@@ -107,12 +107,15 @@ class Registry:
 
         Raises `SteelsightError` (no_previous_model, model_unknown, artifact_invalid) and changes nothing then.
         """
+        none_earlier = SteelsightError(
+            ErrorCode.NO_PREVIOUS_MODEL, "there is no earlier version to roll back to; use `activate VERSION`"
+        )
+        if not self.models.is_dir():
+            raise none_earlier
         with self._changing():
             pointer = self._pointer()
             if pointer is None or not pointer.previous:
-                raise SteelsightError(
-                    ErrorCode.NO_PREVIOUS_MODEL, "there is no earlier version to roll back to; use `activate VERSION`"
-                )
+                raise none_earlier
             *earlier, version = pointer.previous
             verify(self.folder(version))
             self._point(Pointer(active=version, previous=tuple(earlier)))

@@ -30,14 +30,14 @@ class Thresholds(BaseModel):
 
 
 def decide(defect_probability: float, thresholds: Thresholds) -> Verdict:
-    """A probability on a threshold has reached it.
+    """A probability on a threshold has reached it; NaN, from a network that is broken, is never ok.
 
     >>> thresholds = Thresholds(review=0.2, defect=0.6)
     >>> [decide(p, thresholds).value for p in (0.1, 0.2, 0.6)]
     ['ok', 'review', 'defect']
     """
-    if defect_probability >= thresholds.defect:
-        return Verdict.DEFECT
-    if defect_probability >= thresholds.review:
+    if defect_probability < thresholds.review:
+        return Verdict.OK
+    if defect_probability < thresholds.defect:
         return Verdict.REVIEW
-    return Verdict.OK
+    return Verdict.DEFECT

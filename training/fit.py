@@ -58,8 +58,8 @@ def class_weights(defect: Labels) -> npt.NDArray[np.float32]:
 
     defect: bool of shape (n,), both values present.
 
-    >>> class_weights(np.array([False, False, False, True])).round(3).tolist()
-    [0.667, 2.0]
+    >>> class_weights(np.array([True, True, False, False, False, False])).tolist()
+    [0.75, 1.5]
     """
     counts = np.bincount(defect, minlength=2)
     return (len(defect) / (2 * counts)).astype(np.float32)

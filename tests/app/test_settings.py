@@ -1,0 +1,69 @@
+"""Variables and flags -> settings; wrong ones fail at start, by name."""
+
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, load
+
+
+def test_without_anything_the_defaults_hold():
+    settings = load({"PATH": "/bin", "HOME": "/root"})
+    assert (settings.host, settings.port, settings.workers, settings.engine) == ("127.0.0.1", 8000, 1, "onnx")
+    assert settings.models == Path("var/models")
+
+
+def test_models_lie_below_home_unless_set():
+    assert load({"STEELSIGHT_HOME": "/srv"}).models == Path("/srv/models")
+    assert load({"STEELSIGHT_HOME": "/srv", "STEELSIGHT_MODELS": "/mnt/m"}).models == Path("/mnt/m")
+
+
+def test_a_flag_wins_over_a_variable_and_an_absent_flag_does_not():
+    environ = {"STEELSIGHT_PORT": "9000", "STEELSIGHT_HOST": "::1"}
+    settings = load(environ, {"port": "9001", "host": None})
+    assert (settings.port, settings.host) == (9001, "::1")
+
+
+def test_an_empty_variable_counts_as_not_set():
+    assert load({"STEELSIGHT_STRIDE": "", "STEELSIGHT_PORT": ""}).port == 8000
+
+
+def test_the_tests_own_variable_is_none_of_the_server_s():
+    load({"STEELSIGHT_TEST_DATA": "/data"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"STEELSIGHT_PROT": "1"}, "STEELSIGHT_PROT is not a setting; did you mean STEELSIGHT_PORT?"),
+        ({"STEELSIGHT_ZZZ": "1"}, "STEELSIGHT_ZZZ is not a setting"),
+        (
+            {"STEELSIGHT_PORT": "70000"},
+            "STEELSIGHT_PORT: received '70000'; input should be less than or equal to 65535",
+        ),
+        ({"STEELSIGHT_ENGINE": "tpu"}, "STEELSIGHT_ENGINE: received 'tpu'; input should be 'onnx' or 'keras'"),
+        ({"STEELSIGHT_BODY_SECONDS": "nan"}, "STEELSIGHT_BODY_SECONDS: received 'nan'"),
+        ({"STEELSIGHT_WORKERS": "two"}, "STEELSIGHT_WORKERS: received 'two'"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_is_expected(environ, says):
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_flag_is_named_as_a_flag():
+    with pytest.raises(SettingsError, match=r"^--port: received 'x'"):
+        load({"STEELSIGHT_PORT": "8000"}, {"port": "x"})
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
+
+
+def test_every_field_has_a_default_and_a_description():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert not field.is_required(), name

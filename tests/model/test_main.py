@@ -1,0 +1,206 @@
+"""python -m model: lines a script can read, exit codes it can act on, and no traceback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from model.__main__ import main
+from model.image import decode
+from model.inspector import Inspector
+from model.registry import Registry
+
+FIRST, SECOND = "tiny-64-first", "tiny-64-second"
+
+
+@pytest.fixture
+def run(capfd):
+    """`run(*arguments)` -> exit code, lines on stdout, lines on stderr."""
+
+    def run_main(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as leaving:
+            code = leaving.code
+        captured = capfd.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return run_main
+
+
+@pytest.fixture
+def image(tmp_path, make_file, steel_frame):
+    path = tmp_path / "frame.png"
+    path.write_bytes(make_file(steel_frame(100, 200, defects=3), "png"))
+    return path
+
+
+class TestInspect:
+    def test_prints_one_json_line_an_image(self, run, tiny_models, image):
+        code, lines, errors = run("inspect", FIRST, image, image, "--models", tiny_models)
+        assert (code, errors) == (0, [])
+        assert len(lines) == 2
+        assert lines[0] == lines[1]
+        inspection = Inspector.load(Registry(tiny_models), FIRST, "onnx").inspect(decode(image.read_bytes()))
+        found = json.loads(lines[0])
+        assert found["image"] == str(image)
+        assert found["verdict"] == inspection.verdict
+        assert found["defect_probability"] == pytest.approx(inspection.defect_probability, abs=1e-9)
+        assert found["thresholds"] == {"review": 0.3, "defect": 0.7}
+        assert found["model"] == {"version": FIRST, "engine": "onnx"}
+        assert (found["width"], found["height"], found["tiles"]) == (200, 100, 8)
+        assert len(found["events"]) == len(inspection.events)
+        assert all(set(event) == {"x", "y", "width", "height", "defect_probability"} for event in found["events"])
+
+    def test_active_stands_for_the_active_version(self, run, tiny_models, image):
+        code, lines, _ = run("inspect", "active", image, "--models", tiny_models)
+        assert code == 0
+        assert json.loads(lines[0])["model"]["version"] == FIRST
+
+    def test_keras_engine_gives_the_same_verdict(self, run, tiny_models, image):
+        onnx, keras = (
+            json.loads(run("inspect", FIRST, image, "--models", tiny_models, "--engine", engine)[1][-1])
+            for engine in ("onnx", "keras")
+        )
+        assert keras["model"]["engine"] == "keras"
+        assert keras["verdict"] == onnx["verdict"]
+        assert keras["defect_probability"] == pytest.approx(onnx["defect_probability"], abs=1e-5)
+
+    def test_a_refused_image_has_its_line_and_the_rest_go_on(self, run, tiny_models, image, tmp_path):
+        text, empty = tmp_path / "notes.txt", tmp_path / "empty.png"
+        text.write_text("hello")
+        empty.write_bytes(b"")
+        files = [tmp_path / "missing.png", tmp_path, text, empty, image]
+        code, lines, errors = run("inspect", FIRST, *files, "--models", tiny_models)
+        assert (code, errors) == (1, [])
+        found = [json.loads(line) for line in lines]
+        assert [line["image"] for line in found] == [str(path) for path in files]
+        assert [line["error"]["code"] for line in found[:4]] == [
+            "file_unreadable",
+            "file_unreadable",
+            "image_format_unsupported",
+            "body_empty",
+        ]
+        assert all(line["error"]["message"] for line in found[:4])
+        assert "verdict" in found[4]
+
+    def test_a_cut_image_of_every_kind(self, run, tiny_models, tmp_path, make_file, steel_frame, containers):
+        files = []
+        for container in containers["lossless"] + containers["lossy"]:
+            files.append(tmp_path / container)
+            data = make_file(steel_frame(64, 64), container)
+            files[-1].write_bytes(data[: len(data) // 2])
+        code, lines, _ = run("inspect", FIRST, *files, "--models", tiny_models)
+        assert code == 1
+        assert {json.loads(line)["error"]["code"] for line in lines} == {"image_corrupt"}
+
+    def test_an_unknown_version_is_one_line(self, run, tiny_models, image):
+        code, lines, errors = run("inspect", "none", image, "--models", tiny_models)
+        assert (code, lines, len(errors)) == (1, [], 1)
+        assert FIRST in errors[0]
+
+    def test_a_damaged_version_is_one_line(self, run, own_models, image):
+        (own_models / FIRST / "model.onnx").write_bytes(b"changed")
+        code, lines, errors = run("inspect", FIRST, image, "--models", own_models)
+        assert (code, lines, len(errors)) == (1, [], 1)
+        assert "model.onnx" in errors[0]
+
+    def test_without_an_active_version(self, run, image, tmp_path):
+        code, lines, errors = run("inspect", "active", image, "--models", tmp_path / "none")
+        assert (code, lines, len(errors)) == (1, [], 1)
+        assert "activate" in errors[0]
+
+
+class TestList:
+    def test_marks_the_active_version(self, run, tiny_models):
+        code, lines, errors = run("list", "--models", tiny_models)
+        assert (code, errors) == (0, [])
+        assert [line[: 2 + len(FIRST)] for line in lines] == [f"* {FIRST}", f"  {SECOND}"[: 2 + len(FIRST)]]
+        assert all("AUROC not measured" in line for line in lines)
+
+    def test_of_an_empty_folder_says_how_to_begin(self, run, tmp_path):
+        code, lines, errors = run("list", "--models", tmp_path / "none")
+        assert (code, lines, len(errors)) == (0, [], 1)
+        assert "training train" in errors[0]
+
+    def test_folder_is_taken_from_the_environment(self, run, own_models, monkeypatch):
+        monkeypatch.setenv("STEELSIGHT_HOME", str(own_models.parent))
+        assert len(run("list")[1]) == 2
+
+
+class TestActivateAndRollback:
+    def test_there_and_back(self, run, own_models):
+        assert run("activate", SECOND, "--models", own_models) == (0, [f"active: {SECOND}"], [])
+        assert Registry(own_models).active() == SECOND
+        assert run("rollback", "--models", own_models) == (0, [f"active: {FIRST}"], [])
+        code, lines, errors = run("rollback", "--models", own_models)
+        assert (code, lines, len(errors)) == (1, [], 1)
+        assert Registry(own_models).active() == FIRST
+
+    @pytest.mark.parametrize("version", ["none", "..", "", "tiny-64-first/"])
+    def test_an_unknown_version(self, run, own_models, version):
+        code, lines, errors = run("activate", version, "--models", own_models)
+        assert (code, lines, len(errors)) == (1, [], 1)
+        assert Registry(own_models).active() == FIRST
+
+    def test_in_a_folder_that_does_not_exist(self, run, tmp_path):
+        for command in (["rollback"], ["activate", "x"]):
+            code, lines, errors = run(*command, "--models", tmp_path / "none")
+            assert (code, lines, len(errors)) == (1, [], 1)
+
+    def test_in_a_folder_that_cannot_be_written(self, run, own_models):
+        (own_models / ".active.lock").unlink()
+        (own_models / ".active.lock").mkdir()
+        for command in (["rollback"], ["activate", SECOND]):
+            code, lines, errors = run(*command, "--models", own_models)
+            assert (code, lines, len(errors)) == (1, [], 1)
+
+    def test_with_a_damaged_pointer(self, run, own_models):
+        (own_models / "active.json").write_text("{")
+        for command in (["rollback"], ["activate", SECOND], ["list"], ["inspect", "active", "x.png"]):
+            code, lines, errors = run(*command, "--models", own_models)
+            assert (code, lines, len(errors)) == (1, [], 1)
+            assert "active.json" in errors[0]
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["explode"],
+            ["inspect"],
+            ["inspect", "x"],
+            ["activate"],
+            ["list", "--colour"],
+            ["inspect", "x", "y", "--engine", "torch"],
+        ],
+    )
+    def test_wrong_usage_is_2(self, run, arguments):
+        code, lines, errors = run(*arguments)
+        assert (code, lines) == (2, [])
+        assert errors[-1].startswith("python -m model")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["--help"], ["inspect", "--help"], ["list", "--help"], ["activate", "--help"], ["rollback", "--help"]],
+    )
+    def test_help_is_0(self, run, arguments):
+        code, lines, errors = run(*arguments)
+        assert (code, errors) == (0, [])
+        assert lines[0].startswith("usage: python -m model")
+
+
+def test_as_a_command(tiny_models, image):
+    done = subprocess.run(
+        [sys.executable, "-m", "model", "inspect", "none", image, "--models", tiny_models],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
