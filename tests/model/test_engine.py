@@ -1,8 +1,10 @@
 """model.engine: the same logits from every runtime, alone, together and at once."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +148,16 @@ def test_serving_imports_no_tensorflow(tiny_models, make_file, steel_frame, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_onnx_runtime_leaves_no_telemetry_behind(tiny_models, tmp_path):
+    """Its builds write an identifier below the home folder and queue reports there unless they are told not to."""
+    program = (
+        "import sys; from pathlib import Path; from model.inspector import Inspector; from model.registry import Registry;"
+        "registry = Registry(Path(sys.argv[1]));"
+        "Inspector.load(registry, registry.require_active(), 'onnx').warm()"
+    )
+    # CI and the test variables of its makers would switch it off by themselves and hide a regression.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
+    subprocess.run([sys.executable, "-c", program, str(tiny_models)], check=True, env=environment, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
