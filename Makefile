@@ -4,8 +4,8 @@ PYTHON ?= python3
 STEELSIGHT_HOME ?= var
 export STEELSIGHT_HOME
 # Generated steel for the starter model: enough for a useful first verdict, little enough for minutes on two cores.
-STARTER_TILES = 2400
-STARTER_EPOCHS = 10
+STARTER_TILES = 6000
+STARTER_EPOCHS = 14
 
 BIN = .venv/bin
 READY = .venv/.ready

@@ -26,7 +26,8 @@ def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
     >>> models_folder({"STEELSIGHT_HOME": "/srv/steelsight"}).as_posix()
     '/srv/steelsight/models'
     """
-    return Path(environ.get("STEELSIGHT_HOME", "var")) / "models"
+    home = Path(environ.get("STEELSIGHT_HOME") or "var")
+    return Path(environ.get("STEELSIGHT_MODELS") or home / "models")
 
 
 class Pointer(BaseModel):

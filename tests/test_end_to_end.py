@@ -112,7 +112,7 @@ def test_all_three_bodies_give_one_answer(home, server):
 def test_readme_curl_prints_a_verdict(home, server):
     """The README's own command, word for word but for the address and the folder it names."""
     readme = (ROOT / "README.md").read_text()
-    (command,) = re.findall(r"^curl .*(?:\\\n.*)*", readme, re.MULTILINE)
+    (command,) = re.findall(r"^curl (?:.*\\\n)*.*$", readme, re.MULTILINE)
     address = f"{server.base_url.host}:{server.base_url.port}"
     command = command.replace("127.0.0.1:8000", address).replace("var/starter-data", str(home / "steel"))
     done = subprocess.run(["bash", "-c", command], check=False, cwd=ROOT, capture_output=True, text=True, timeout=30)

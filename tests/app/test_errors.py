@@ -3,7 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import RETRY_AFTER_S, STATUS, ServiceCode, complaints, echo
+from app.complaints import complaints, echo
+from app.errors import RETRY_AFTER_S, STATUS, ServiceCode
 from model.errors import ErrorCode
 
 SECRET = b"pixels of a customer's coil"
@@ -40,6 +41,7 @@ def test_complaints_survive_hostile_names():
     ("method", "path", "status", "code"),
     [
         ("GET", "/nope", 404, "not_found"),
+        ("GET", "/healthz/", 404, "not_found"),
         ("GET", "/v1/../%00%ff", 404, "not_found"),
         ("GET", "/v1/inspect", 405, "method_not_allowed"),
         ("DELETE", "/healthz", 405, "method_not_allowed"),

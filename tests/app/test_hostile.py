@@ -93,7 +93,10 @@ def test_one_scene_has_one_verdict(answers):
     for name, members in scenes.items():
         probabilities = [member.reply["defect_probability"] for member in members]
         allowed = SAME_SCENE_WITHIN if name.startswith("fam-") else 0
-        if max(probabilities) - min(probabilities) > allowed or len({member.reply["verdict"] for member in members}) > 1:
+        if (
+            max(probabilities) - min(probabilities) > allowed
+            or len({member.reply["verdict"] for member in members}) > 1
+        ):
             torn.append((name, [(str(member), member.reply["defect_probability"]) for member in members]))
     assert not torn
 

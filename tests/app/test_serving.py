@@ -69,16 +69,15 @@ async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(slot, 
     assert slot.failure is None
 
 
-async def test_a_failed_version_is_tried_again_after_a_while(slot, own_models, versions, monkeypatch):
+@pytest.mark.parametrize(("retry_s", "mended"), [(0, True), (3600, False)])
+async def test_a_failed_version_is_tried_again_after_a_while(own_models, versions, metrics, retry_s, mended):
+    slot = ModelSlot(load({}, {"models": own_models}), metrics, retry_s)
     whole = (own_models / versions[0] / OnnxEngine.file).read_bytes()
     damage(own_models, versions[0])
     await slot.refresh()
     (own_models / versions[0] / OnnxEngine.file).write_bytes(whole)
     await slot.refresh()
-    assert slot.failure is not None
-    monkeypatch.setattr("app.serving.time.monotonic", lambda: float("inf"))
-    await slot.refresh()
-    assert slot.require().version == versions[0]
+    assert (slot.failure is None) == mended
 
 
 async def test_a_damaged_pointer_is_shown_and_counted_once(slot, own_models, versions, metrics):
@@ -87,7 +86,7 @@ async def test_a_damaged_pointer_is_shown_and_counted_once(slot, own_models, ver
     await slot.refresh()
     await slot.refresh()
     assert slot.require().version == versions[0]
-    assert slot.failure.code == "artifact_invalid"
+    assert slot.failure.code == "model_unavailable"
     assert failures(metrics) == 1
 
 

@@ -153,7 +153,8 @@ def test_serving_imports_no_tensorflow(tiny_models, make_file, steel_frame, tmp_
 def test_onnx_runtime_leaves_no_telemetry_behind(tiny_models, tmp_path):
     """Its builds write an identifier below the home folder and queue reports there unless they are told not to."""
     program = (
-        "import sys; from pathlib import Path; from model.inspector import Inspector; from model.registry import Registry;"
+        "import sys; from pathlib import Path;"
+        "from model.inspector import Inspector; from model.registry import Registry;"
         "registry = Registry(Path(sys.argv[1]));"
         "Inspector.load(registry, registry.require_active(), 'onnx').warm()"
     )

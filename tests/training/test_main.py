@@ -73,7 +73,7 @@ def test_train_evaluate_and_json(folder, experiment, tmp_path):
 
 
 def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run(folder, experiment, tmp_path):
-    config = experiment(25)
+    config = experiment(10)
     whole = training("train", folder, "--config", config, "--models", tmp_path / "whole/models", "--json")
     command = ["train", folder, "--config", config, "--models", tmp_path / "stopped/models"]
     process = subprocess.Popen(

@@ -1,0 +1,144 @@
+"""Refusals as HTTP: the single code -> status map, RFC 9457 problem documents, exception handlers."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.complaints import complaints, echo
+from app.requests import RequestRecord
+from app.schemas import Problem
+from model.errors import ErrorCode, SteelsightError
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class ServiceCode(StrEnum):
+    """Every way in which the service itself refuses. Part of the HTTP contract, as `ErrorCode` is."""
+
+    BODY_TOO_LARGE = "body_too_large"
+    BODY_TIMEOUT = "body_timeout"
+    CONTENT_TYPE_UNSUPPORTED = "content_type_unsupported"
+    MULTIPART_INVALID = "multipart_invalid"
+    PARAMETERS_INVALID = "parameters_invalid"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_INVALID = "request_invalid"
+    OVERLOADED = "overloaded"
+    MODEL_LOADING = "model_loading"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    SHUTTING_DOWN = "shutting_down"
+    INTERNAL_ERROR = "internal_error"
+
+
+Code = ErrorCode | ServiceCode
+
+STATUS: Mapping[Code, HTTPStatus] = {
+    ErrorCode.BODY_EMPTY: HTTPStatus.BAD_REQUEST,
+    ErrorCode.IMAGE_FORMAT_UNSUPPORTED: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ErrorCode.IMAGE_PIXEL_TYPE_UNSUPPORTED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.IMAGE_CORRUPT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.IMAGE_MULTI_FRAME: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.IMAGE_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ErrorCode.IMAGE_TOO_SMALL: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.RAW_FRAME_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.NETWORK_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.ARTIFACT_INVALID: HTTPStatus.CONFLICT,
+    ErrorCode.ENGINE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.EXPORT_DISAGREES: HTTPStatus.CONFLICT,
+    ErrorCode.MODEL_UNKNOWN: HTTPStatus.NOT_FOUND,
+    ErrorCode.NO_ACTIVE_MODEL: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.NO_PREVIOUS_MODEL: HTTPStatus.CONFLICT,
+    ServiceCode.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ServiceCode.BODY_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
+    ServiceCode.CONTENT_TYPE_UNSUPPORTED: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ServiceCode.MULTIPART_INVALID: HTTPStatus.BAD_REQUEST,
+    ServiceCode.PARAMETERS_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ServiceCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ServiceCode.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    ServiceCode.REQUEST_INVALID: HTTPStatus.BAD_REQUEST,
+    ServiceCode.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.MODEL_LOADING: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.MODEL_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.SHUTTING_DOWN: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# A full server is free again within a frame or two; a model is loaded or chosen in seconds.
+RETRY_AFTER_S: Mapping[Code, int] = {ServiceCode.OVERLOADED: 1, ServiceCode.MODEL_LOADING: 1}
+RETRY_AFTER_DEFAULT_S = 5
+
+ExceptionHandler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+FRAMEWORK_CODES = {
+    HTTPStatus.NOT_FOUND: ServiceCode.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED: ServiceCode.METHOD_NOT_ALLOWED,
+}
+
+
+class Refusal(Exception):
+    """What the service refuses; `SteelsightError` is its like in the domain."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def problem(record: RequestRecord, code: Code, detail: str, status: int | None = None) -> Response:
+    """The problem document of one refusal; its code goes into the request's record.
+
+    status: what to answer if not the code's own.
+    """
+    record.code = code
+    answered = status or STATUS[code]
+    document = Problem(
+        type=f"urn:steelsight:problem:{code}",
+        title=code.replace("_", " ").capitalize(),
+        status=answered,
+        detail=detail,
+        code=code,
+        instance=record.request_id,
+    )
+    headers = {}
+    if answered == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_S.get(code, RETRY_AFTER_DEFAULT_S))
+    if answered == HTTPStatus.REQUEST_TIMEOUT:
+        # The rest of the body may still come, at whatever pace: RFC 9110, 15.5.9.
+        headers["Connection"] = "close"
+    return Response(document.model_dump_json(), answered, headers, PROBLEM_JSON)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """A refusal of the domain or of the service."""
+    assert isinstance(error, SteelsightError | Refusal)
+    return problem(RequestRecord.of(request), error.code, error.message)
+
+
+async def parameters_invalid(request: Request, error: Exception) -> Response:
+    """What FastAPI finds wrong with the parameters, before a route is entered."""
+    assert isinstance(error, RequestValidationError)
+    return problem(RequestRecord.of(request), ServiceCode.PARAMETERS_INVALID, complaints(error.errors()))
+
+
+async def framework_refused(request: Request, error: Exception) -> Response:
+    """Whatever Starlette refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    code = FRAMEWORK_CODES.get(HTTPStatus(error.status_code), ServiceCode.REQUEST_INVALID)
+    detail = f"{error.detail}: {request.method} {echo(request.url.path)}; the API is described at /docs"
+    response = problem(RequestRecord.of(request), code, detail, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
+    SteelsightError: refused,
+    Refusal: refused,
+    RequestValidationError: parameters_invalid,
+    HTTPException: framework_refused,
+}

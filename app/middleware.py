@@ -1,0 +1,76 @@
+"""Around every request: an id, one log line, the counts, and an answer if something broke."""
+
+import asyncio
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import ServiceCode, problem
+from app.metrics import Metrics
+from app.requests import STATUS_UNANSWERED, RequestRecord, request_id
+
+# The route of a path that no endpoint has, so that no client can make up labels.
+NO_ROUTE = "other"
+
+log = structlog.get_logger("steelsight.request")
+
+
+class RecordingMiddleware:
+    """Keeps a `RequestRecord` for each request, under `request.state.record`."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        record = RequestRecord(request_id(scope))
+        scope.setdefault("state", {})["record"] = record
+
+        async def send_recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_recorded)
+        except ClientDisconnect:
+            pass  # Nobody is left to answer, and nothing is wrong here.
+        # Nothing but a stop that has waited long enough cancels a request.
+        except asyncio.CancelledError:
+            if record.status != STATUS_UNANSWERED:
+                raise
+            answer = problem(record, ServiceCode.SHUTTING_DOWN, "the server stops and could not wait for this request")
+            await answer(scope, receive, send_recorded)
+        # Whatever nobody foresaw: the client learns only that it was internal, the log gets it whole.
+        except Exception as error:
+            record.error = error
+            if record.status != STATUS_UNANSWERED:
+                raise
+            answer = problem(record, ServiceCode.INTERNAL_ERROR, "an internal error occurred; it has been logged")
+            await answer(scope, receive, send_recorded)
+        finally:
+            self._ended(scope, record)
+
+    def _ended(self, scope: Scope, record: RequestRecord) -> None:
+        route = getattr(scope.get("route"), "path", NO_ROUTE)
+        self.metrics.request_ended(record, route)
+        client = scope.get("client")
+        write = log.error if record.error else log.info
+        write(
+            "request",
+            request_id=record.request_id,
+            method=scope["method"],
+            route=route,
+            status=record.status,
+            duration_ms=round(record.elapsed_ms(), 3),
+            verdict=record.verdict,
+            version=record.version,
+            code=record.code,
+            client=client[0] if client else None,
+            exc_info=record.error,
+        )

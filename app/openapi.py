@@ -1,0 +1,35 @@
+"""What FastAPI cannot read off a route: the three body forms, and the problem documents."""
+
+from http import HTTPStatus
+from typing import Any
+
+from app.errors import PROBLEM_JSON, STATUS
+from app.schemas import Problem
+
+BINARY = {"type": "string", "format": "binary"}
+
+INSPECT_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "One frame: an image file, a form with one part `image`, or raw pixels "
+    "(with the query parameters `width`, `height` and `pixel_format`).",
+    "content": {
+        **{f"image/{kind}": {"schema": BINARY} for kind in ("png", "jpeg", "bmp", "tiff", "webp")},
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["image"], "properties": {"image": BINARY}},
+        },
+        "application/octet-stream": {"schema": BINARY},
+    },
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The refusals of a route, for its `responses`, each with the codes it can carry."""
+    schema = Problem.model_json_schema()
+    codes = {status: [code for code in STATUS if STATUS[code] == status] for status in statuses}
+    return {
+        status: {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(codes[status])}",
+            "content": {PROBLEM_JSON: {"schema": schema}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,101 @@
+"""What a request may say about its frame, beside the body."""
+
+import re
+from collections import Counter
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+)
+from starlette.requests import Request
+
+from app.complaints import echo
+from app.errors import Refusal, ServiceCode
+from model.image import PixelFormat
+
+
+def _written_as(pattern: str, expected: str) -> BeforeValidator:
+    """Pydantic alone would also take `1_000`, ` 1 ` and `1.0` for an integer, and a bare number for a date."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("expected printable characters only")
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_printable)]
+ShortName = Annotated[str, StringConstraints(min_length=1, max_length=32), AfterValidator(_printable)]
+INTEGER = _written_as(r"-?[0-9]{1,30}", "an integer such as 42")
+DECIMAL = _written_as(
+    r"-?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})([eE]-?[0-9]{1,4})?", "a decimal number such as 12.5"
+)
+MOMENT = _written_as(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,30})?([Zz]|[+-][0-9]{2}:[0-9]{2})",
+    "RFC 3339 with an offset, such as 2026-01-31T08:30:00Z (write + as %2B in a query)",
+)
+# No camera has a line of 2^31 pixels; the frame's area is checked against `max_pixels` besides.
+Pixels = Annotated[int, Field(ge=1, le=2**31), INTEGER]
+
+
+class InspectQuery(BaseModel):
+    """Everything a request may say about its frame."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    camera_id: Name | None = Field(None, description="The camera that took the frame.")
+    coil_id: Name | None = Field(None, description="The coil the frame shows.")
+    side: ShortName | None = Field(None, description="Which side of the strip, such as `top` or `bottom`.")
+    sequence: Annotated[int, Field(ge=0, le=2**63 - 1), INTEGER] | None = Field(
+        None, description="The camera's own count of its frames."
+    )
+    position_mm: Annotated[FiniteFloat, DECIMAL] | None = Field(
+        None, description="Strip position of the frame's first row, in mm."
+    )
+    mm_per_pixel: Annotated[FiniteFloat, Field(gt=0), DECIMAL] | None = Field(
+        None, description="Size of a pixel on the strip."
+    )
+    captured_at: Annotated[AwareDatetime, MOMENT] | None = Field(
+        None, description="When the frame was taken: RFC 3339 with an offset."
+    )
+    request_id: Name | None = Field(
+        None,
+        description="The client's own id of this frame. It is checked, and nothing more until results are stored: "
+        "today a repeat is inspected again.",
+    )
+    width: Pixels | None = Field(None, description="Raw pixels only: pixels in a row.")
+    height: Pixels | None = Field(None, description="Raw pixels only: rows.")
+    pixel_format: PixelFormat | None = Field(
+        None, description="Raw pixels only: GenICam name; unpacked, 16-bit words little-endian."
+    )
+
+    def strip_position_mm(self, y: int) -> float | None:
+        """Where row `y` of the frame lies on the strip, if the request says where the frame does.
+
+        >>> InspectQuery(position_mm="1000", mm_per_pixel="0.5").strip_position_mm(y=10)
+        1005.0
+        """
+        if self.position_mm is None or self.mm_per_pixel is None:
+            return None
+        return self.position_mm + y * self.mm_per_pixel
+
+
+async def no_repeats(request: Request) -> None:
+    """Of a parameter given twice one value would be dropped silently. Raises `Refusal` (parameters_invalid)."""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(repeated[0])} is given more than once")

@@ -1,0 +1,136 @@
+"""The server as processes: data root, socket, signals, and one worker or several under uvicorn's supervisor."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing.process import BaseProcess
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app import logs
+from app.main import create_app
+from app.protocol import BoundedProtocol
+from app.settings import Settings
+from model.files import exclusive
+
+# A camera that sends a frame now and then should find its connection open.
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+
+
+class StartError(Exception):
+    """Why the server cannot start, in one line."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight finish first. Raises `StartError`."""
+    # From here on SIGTERM ends the process as Ctrl-C does. uvicorn takes both signals while it serves, and
+    # raises them again once it is done.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _data_root(settings), _listen(settings) as listener:
+        _announce(settings, listener)
+        logs.configure(settings.log_level)
+        config = _uvicorn_config(settings)
+        try:
+            if settings.workers == 1:
+                uvicorn.Server(config).run([listener])
+            else:
+                _supervise(settings, config, listener)
+        except KeyboardInterrupt:
+            return
+
+
+def worker_app(settings: Settings) -> FastAPI:
+    """What each worker process runs."""
+    logs.configure(settings.log_level)
+    if supervisor := multiprocessing.parent_process():
+        threading.Thread(target=_outlive_not, args=(supervisor,), daemon=True).start()
+    return create_app(settings)
+
+
+def _outlive_not(supervisor: BaseProcess) -> None:
+    """Stop when the supervisor is killed: its lock on the data root is gone, and the port is not ours to keep."""
+    supervisor.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _supervise(settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
+    # prometheus_client knows of other processes by this variable alone, which they inherit.
+    folder = settings.home / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    supervisor = Multiprocess(config, [listener])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise StartError("a worker process failed to start; its log says why")
+
+
+def _uvicorn_config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        # Workers are new processes: they get the settings pickled, whole, whatever their environment says.
+        partial(worker_app, settings),
+        factory=True,
+        http=BoundedProtocol,
+        lifespan="on",
+        ws="none",
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+@contextmanager
+def _data_root(settings: Settings) -> Iterator[None]:
+    """The data root, ours alone. The lock goes with the process, however it ends."""
+    root = settings.home.resolve()
+    with ExitStack() as held:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(root / "serve.lock", wait=False))
+        except BlockingIOError as error:
+            raise StartError(
+                f"another server runs on {root}; stop it, or give this one its own STEELSIGHT_HOME"
+            ) from error
+        except OSError as error:
+            raise StartError(f"the data root {root} cannot be used: {error.strerror}") from error
+        yield
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        # `create_server` adds the address in its own words.
+        reason = str(error.strerror).partition(" (")[0]
+        raise StartError(
+            f"cannot listen on {settings.host} port {settings.port}: {reason}; choose another with --port"
+        ) from error
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"Steelsight API  {address}/v1/inspect", file=sys.stderr)
+    print(f"description     {address}/docs", file=sys.stderr)
+    print(
+        f"engine {settings.engine}, {settings.workers} worker(s) of {settings.concurrency} thread(s), "
+        f"models in {settings.models}",
+        file=sys.stderr,
+        flush=True,
+    )

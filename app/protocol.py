@@ -1,0 +1,59 @@
+"""HTTP as uvicorn speaks it, with bounds on the head of a request: uvicorn itself waits and stores without end."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Our longest sensible request line has a few hundred bytes; browsers and proxies stay below 16 KiB of headers.
+MAX_HEAD_BYTES = 65_536
+# From the connection, or from the first byte of a further request, to the end of its headers.
+HEAD_S = 10.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. A head that is too long is answered 400, one that does not come is hung up on."""
+
+    head_s = HEAD_S
+
+    _head_bytes = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # uvloop's transports are none of asyncio's classes
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._head_begins()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._head_ends()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head."""
+        super().data_received(data)
+        if self._deadline is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._head_ends()
+                self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Wait for the head of this request."""
+        super().on_message_begin()
+        self._head_begins()
+
+    def on_headers_complete(self) -> None:
+        """The head is there: from here on the application sets the bounds."""
+        self._head_ends()
+        super().on_headers_complete()
+
+    def _head_begins(self) -> None:
+        self._head_ends()
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(self.head_s, self.transport.close)
+
+    def _head_ends(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,54 @@
+"""One request from arrival to its log line: its id, and what became of it."""
+
+import itertools
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Scope
+
+# Visible ASCII: it goes into a header, a log line and a URI.
+SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+# Ids of our own: this process, and a count. Drawing each at random would be a system call in the event loop.
+PROCESS_ID = secrets.token_hex(8)
+COUNT = itertools.count(1)
+
+# Never sent. In logs and metrics: the client went away before there was an answer (nginx's word for it).
+STATUS_UNANSWERED = 499
+
+
+@dataclass
+class RequestRecord:
+    """Filled in as the request is served; logged and counted once when it ends.
+
+    started: `time.perf_counter()` at arrival. code: of a refusal.
+    """
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    status: int = STATUS_UNANSWERED
+    code: str | None = None
+    verdict: str | None = None
+    version: str | None = None
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> "RequestRecord":
+        """The record of a request that came through `app.middleware`."""
+        record = request.state.record
+        assert isinstance(record, cls)
+        return record
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since arrival."""
+        return (time.perf_counter() - self.started) * 1000
+
+
+def request_id(scope: Scope) -> str:
+    """The client's X-Request-ID if it is sane, else a new one."""
+    offered = Headers(scope=scope).get("x-request-id", "")
+    return offered if SANE_ID.fullmatch(offered) else f"{PROCESS_ID}{next(COUNT):016x}"

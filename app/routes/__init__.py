@@ -1,0 +1,1 @@
+"""One room per group of endpoints; each module owns one `router`."""

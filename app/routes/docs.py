@@ -1,0 +1,55 @@
+"""The API's own pages, /docs and /redoc, served whole from this machine."""
+
+from pathlib import Path
+
+import fastapi_offline
+from fastapi import APIRouter
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse
+
+OPENAPI_URL = "/openapi.json"
+ASSETS_URL = "/docs/assets"
+ASSETS = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
+
+# The bundles name addresses outside (a logo, a validator). The browser is told to load nothing from there.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def swagger() -> HTMLResponse:
+    """Swagger UI: read the API, and try it."""
+    return _closed(
+        get_swagger_ui_html(
+            openapi_url=OPENAPI_URL,
+            title="Steelsight API",
+            swagger_js_url=f"{ASSETS_URL}/swagger-ui-bundle.js",
+            swagger_css_url=f"{ASSETS_URL}/swagger-ui.css",
+            swagger_favicon_url=f"{ASSETS_URL}/favicon.png",
+            swagger_ui_parameters={"validatorUrl": None},
+        )
+    )
+
+
+@router.get("/redoc")
+async def redoc() -> HTMLResponse:
+    """Redoc: the API as one page to read."""
+    return _closed(
+        get_redoc_html(
+            openapi_url=OPENAPI_URL,
+            title="Steelsight API",
+            redoc_js_url=f"{ASSETS_URL}/redoc.standalone.js",
+            redoc_favicon_url=f"{ASSETS_URL}/favicon.png",
+            with_google_fonts=False,
+        )
+    )
+
+
+def _closed(page: HTMLResponse) -> HTMLResponse:
+    page.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return page

@@ -1,0 +1,102 @@
+"""What a server is told from outside: flags and `STEELSIGHT_*` variables -> one frozen object.
+
+The environment is handed in, so that what a server does follows from what this module was given.
+"""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.image import DEFAULT_LIMITS, Limits
+
+PREFIX = "STEELSIGHT_"
+# Variables of the same prefix that belong to the tests, not to a server.
+FOREIGN = frozenset({"STEELSIGHT_TEST_DATA"})
+
+
+class SettingsError(Exception):
+    """One line that names every setting that is unknown or invalid, what was received and what is expected."""
+
+
+class Settings(BaseModel):
+    """Everything that can be set. A field `port` is the variable `STEELSIGHT_PORT`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(Path("var"), description="The data root. One server per root.")
+    models: Path = Field(
+        default_factory=lambda known: Path(known["home"]) / "models",
+        description="Folder of model versions; `home`/models unless set.",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every IPv4 interface.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
+    workers: int = Field(1, ge=1, le=256, description="Processes; each has its own model, threads and limits.")
+    engine: Literal["onnx", "keras"] = Field("onnx", description="Runtime that computes logits.")
+    engine_threads: int = Field(
+        1, ge=0, le=256, description="Threads inside the engine for one frame; 0 lets the runtime choose."
+    )
+    stride: int | None = Field(None, ge=1, description="Pixels between tiles; unset takes the artifact's own.")
+    max_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame in pixels.")
+    # A frame is extended to a tile by reflection, which needs two pixels a side.
+    min_side: int = Field(DEFAULT_LIMITS.min_side, ge=2, description="Shortest side of a frame in pixels.")
+    max_body_bytes: int = Field(
+        128 * 1024 * 1024, ge=1, description="Largest request body; 128 MiB holds 64 Mpx of Mono16."
+    )
+    body_seconds: float = Field(30, gt=0, le=3600, description="Time in which a whole body must have arrived.")
+    max_in_flight: int = Field(
+        64, ge=1, description="Inspections in one worker at a time; past it `overloaded` is answered at once."
+    )
+    concurrency: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1,
+        le=256,
+        description="Threads that decode and inspect; the processor's cores unless set.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    shutdown_seconds: int = Field(
+        30, ge=0, le=3600, description="Time for requests in flight to finish after SIGTERM or Ctrl-C."
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """What `model.image` accepts."""
+        return Limits(max_pixels=self.max_pixels, min_side=self.min_side)
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
+    """Settings from variables and from flags, which win. An empty variable counts as not set.
+
+    flags: values by field name; None means that the flag was not given.
+
+    >>> load({"STEELSIGHT_PORT": "9000"}).port
+    9000
+    >>> load({"STEELSIGHT_PROT": "9000"})
+    Traceback (most recent call last):
+    app.settings.SettingsError: STEELSIGHT_PROT is not a setting; did you mean STEELSIGHT_PORT?
+
+    Raises `SettingsError`.
+    """
+    variables = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in FOREIGN and value
+    }
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings.model_validate(variables | given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_complaint(dict(each), given) for each in error.errors())) from None
+
+
+def _complaint(error: Mapping[str, Any], flags: Mapping[str, object]) -> str:
+    (field,) = error["loc"]
+    name = f"--{field}" if field in flags else f"{PREFIX}{field.upper()}"
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(field, Settings.model_fields, n=1)
+        return f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0].upper()}?" if near else "")
+    expected = error["msg"][0].lower() + error["msg"][1:]
+    return f"{name}: received {error['input']!r}; {expected}"
