@@ -1,38 +1,49 @@
 """Every kind of fault that `check` knows is found where it is planted, and none in a clean folder."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy import ndimage
 
-from training.grouping import with_groups
+from training.checks.balance import MIN_GROUPS
+from training.checks.finding import KINDS, Severity
+from training.checks.shortcut import cross_validated
 from training.scan import scan
-from training.validate import KINDS, Severity, validate
+from training.validate import check, validate
 
 BLACK, WHITE = np.zeros((40, 40), np.uint8), np.full((40, 40), 255, np.uint8)
 
 
+def grey(seed: int, size: tuple[int, int] = (40, 40)) -> np.ndarray:
+    """A surface of its own: uint8."""
+    return np.random.default_rng(seed).integers(40, 200, size, np.uint8)
+
+
 @pytest.fixture
 def folder(tmp_path, write_image):
-    """Four ok and four masked defect images, all different, each a group of its own."""
-    for number in range(4):
-        write_image(tmp_path / f"ok/ok{number}.png", number)
-        write_image(tmp_path / f"defect/pit/pit{number}.png", 10 + number)
+    """As many ok and masked defect images as there must be, all different, each a group of its own."""
+    for number in range(MIN_GROUPS + 1):
+        write_image(tmp_path / f"ok/ok{number}.png", grey(number))
+        write_image(tmp_path / f"defect/pit/pit{number}.png", grey(100 + number))
         write_image(tmp_path / f"masks/pit{number}.png", WHITE)
     return tmp_path
 
 
 def kinds(folder) -> dict[str, tuple[str, ...]]:
-    return {finding.kind: finding.files for finding in validate(with_groups(scan(folder)))}
+    return {finding.kind: finding.files for finding in validate(scan(folder))}
 
 
 def test_a_clean_folder_has_no_findings(folder):
     assert kinds(folder) == {}
 
 
-def test_generated_steel_is_sound(synthetic_folder):
-    findings = validate(with_groups(scan(synthetic_folder)))
-    assert [finding for finding in findings if finding.severity is Severity.ERROR] == []
+def test_generated_steel_is_clean(synthetic_folder):
+    verdict = check(scan(synthetic_folder))
+    assert verdict.sound
+    assert {finding.kind for finding in verdict.findings} <= {"too_few_groups_of_type"}
 
 
 def corrupt(folder, write):
@@ -40,33 +51,99 @@ def corrupt(folder, write):
 
 
 def both_ways(folder, write):
-    write(folder / "defect/pit/copy.png", 0)
+    write(folder / "defect/pit/copy.png", grey(0))
     write(folder / "masks/copy.png", WHITE)
 
 
+def groups(folder, **of):
+    rows = [f"ok/{name}.png,ok,{group}" for name, group in of.items()]
+    (folder / "labels.csv").write_text("\n".join(["file,label,group", *rows]))
+
+
 def across_groups(folder, write):
-    write(folder / "ok/copy.png", 0)
-    (folder / "labels.csv").write_text("file,label,group\nok/ok0.png,ok,a\nok/copy.png,ok,b\n")
+    write(folder / "ok/copy.png", grey(0))
+    groups(folder, ok0="a", copy="b")
+
+
+def surface_both_ways(folder, write):
+    write(folder / "defect/pit/copy.png", (0.6 * grey(0) + 20).astype(np.uint8))
+    write(folder / "masks/copy.png", WHITE)
+
+
+def near_duplicate(folder, write):
+    noise = np.random.default_rng(1).normal(0, 4, (40, 40))
+    write(folder / "ok/copy.png", np.clip(1.2 * np.rot90(grey(0))[::-1] + noise, 0, 255).astype(np.uint8))
+    groups(folder, ok0="a", copy="b")
+
+
+def overlap(folder, write):
+    strip = ndimage.gaussian_filter(grey(7, (80, 120)).astype(float), 1)
+    strip = np.clip(120 + 4 * (strip - strip.mean()), 0, 255).astype(np.uint8)
+    write(folder / "ok/left.png", strip[:40, :40])
+    write(folder / "ok/right.png", strip[4:44, 16:56])
+    groups(folder, left="a", right="b")
+
+
+def saturated(folder, write):
+    write(folder / "ok/ok0.png", np.where(np.arange(40) < 10, 255, grey(0)).astype(np.uint8))
 
 
 PLANTED = {
     "unreadable": corrupt,
     "labelled_both_ways": both_ways,
     "duplicate_across_groups": across_groups,
+    "surface_both_ways": surface_both_ways,
+    "near_duplicate_across_groups": near_duplicate,
+    "overlap_across_groups": overlap,
     "mask_unreadable": lambda folder, write: (folder / "masks/pit0.png").write_bytes(b"no image"),
     "mask_size": lambda folder, write: write(folder / "masks/pit0.png", WHITE[:-1]),
     "mask_empty": lambda folder, write: write(folder / "masks/pit0.png", BLACK),
     "mask_on_ok": lambda folder, write: write(folder / "masks/ok0.png", WHITE),
     "mask_missing": lambda folder, write: (folder / "masks/pit0.png").unlink(),
-    "duplicate": lambda folder, write: write(folder / "ok/copy.png", 0),
+    "duplicate": lambda folder, write: write(folder / "ok/copy.png", grey(0)),
     "constant": lambda folder, write: write(folder / "ok/ok0.png", WHITE),
+    "saturated": saturated,
+    "mixed_sizes": lambda folder, write: write(folder / "ok/ok0.png", grey(0, (40, 48))),
+    "mixed_depths": lambda folder, write: write(folder / "ok/ok0.png", grey(0).astype(np.uint16) * 257),
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLANTED)
 def test_a_planted_fault_is_found_and_nothing_else(folder, write_image, kind):
     PLANTED[kind](folder, write_image)
     assert set(kinds(folder)) == {kind}
+
+
+def test_every_kind_is_planted():
+    assert set(KINDS) <= set(PLANTED)
+
+
+def test_every_kind_is_documented():
+    page = (Path(__file__).parents[2] / "docs/check.md").read_text()
+    others = {"mixed_sizes", "mixed_depths", "too_few_groups", "too_few_groups_of_type", "class_imbalance", "shortcut"}
+    assert {kind for kind in set(KINDS) | others if f"| `{kind}` |" not in page} == set()
+
+
+def test_images_that_are_one_are_named_in_pairs(folder, write_image):
+    overlap(folder, write_image)
+    (finding,) = validate(scan(folder))
+    assert finding.pairs == (("ok/left.png", "ok/right.png"),)
+
+
+def test_a_part_may_be_shown_ok_and_defect(folder):
+    """One group, two surfaces: a part with a bad corner also has good frames."""
+    rows = ["ok/ok0.png,ok,none,part", "ok/ok1.png,ok,none,part", "defect/pit/pit0.png,defect,pit,part"]
+    (folder / "labels.csv").write_text("\n".join(["file,label,defect_type,group", *rows]))
+    assert kinds(folder) == {}
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_turned_copy_without_a_group_joins_its_original(folder, write_image, turn):
+    laid = np.rot90(grey(0)[:, ::-1] if turn >= 4 else grey(0), turn % 4)
+    write_image(folder / "ok/copy.png", (laid * 0.7).astype(np.uint8))
+    verdict = check(scan(folder))
+    assert verdict.findings == []
+    assert verdict.groups == len(verdict.records) - 1
 
 
 def test_an_empty_mask_on_an_ok_image_is_no_fault(folder, write_image):
@@ -75,9 +152,9 @@ def test_an_empty_mask_on_an_ok_image_is_no_fault(folder, write_image):
 
 
 def test_too_few_groups_say_how_many_are_missing(folder):
-    (folder / "defect/pit/pit0.png").unlink()
-    (folder / "defect/pit/pit1.png").unlink()
-    (finding,) = validate(with_groups(scan(folder)))
+    for number in range(2):
+        (folder / f"defect/pit/pit{number}.png").unlink()
+    (finding,) = validate(scan(folder))
     assert finding.kind == "too_few_groups"
     assert finding.severity is Severity.ERROR
     assert "1 more" in finding.message
@@ -91,7 +168,115 @@ def test_without_masks_good_surface_needs_groups_of_its_own(folder):
 
 
 def test_a_rare_type_is_a_warning(folder, write_image):
-    write_image(folder / "defect/fold/fold0.png", 77)
+    write_image(folder / "defect/fold/fold0.png", grey(77))
     write_image(folder / "masks/fold0.png", WHITE)
-    (finding,) = validate(with_groups(scan(folder)))
+    (finding,) = validate(scan(folder))
     assert (finding.kind, finding.severity) == ("too_few_groups_of_type", Severity.WARNING)
+
+
+def test_a_class_that_outnumbers_the_other_is_told(folder, write_image):
+    for number in range(10 * (MIN_GROUPS + 1)):
+        write_image(folder / f"ok/more{number}.png", grey(200 + number))
+    (finding,) = validate(scan(folder))
+    assert (finding.kind, finding.severity) == ("class_imbalance", Severity.WARNING)
+    assert "(11 to 1)" in finding.message
+
+
+@pytest.fixture
+def plain_folder(tmp_path, write_image):
+    """Fifteen ok and fifteen defect images without masks."""
+    for number in range(15):
+        write_image(tmp_path / f"ok/ok{number}.png", grey(number))
+        write_image(tmp_path / f"defect/pit{number}.png", grey(100 + number))
+    return tmp_path
+
+
+def brighter(image):
+    return np.minimum(image + np.uint8(40), 255)
+
+
+def blurred(image):
+    soft = ndimage.gaussian_filter(image.astype(float), 1)
+    return np.clip((soft - soft.mean()) * image.std() / soft.std() + image.mean(), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("change", "figure"), [(brighter, "brightness"), (blurred, "sharpness")])
+def test_a_class_in_another_light_or_focus_is_a_shortcut(plain_folder, write_image, change, figure):
+    assert kinds(plain_folder) == {}
+    for number in range(15):
+        write_image(plain_folder / f"defect/pit{number}.png", change(grey(100 + number)))
+    verdict = check(scan(plain_folder))
+    (finding,) = [found for found in verdict.findings if found.message.startswith(figure)]
+    assert (finding.kind, finding.severity) == ("shortcut", Severity.ERROR)
+    assert verdict.shortcuts[0].accuracy == 1.0
+    assert not verdict.sound
+
+
+def test_a_dark_defect_is_no_shortcut_when_its_mask_says_where_it_is(plain_folder, write_image):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, 10:30] = 255
+    for number in range(15):
+        write_image(plain_folder / f"defect/pit{number}.png", np.where(mask, grey(number) // 4, grey(100 + number)))
+        write_image(plain_folder / f"masks/pit{number}.png", mask)
+    assert kinds(plain_folder) == {}
+
+
+def test_a_threshold_is_tried_on_groups_it_was_not_set_on():
+    """Each group has its own value, drawn at random: on seen groups any such figure would tell the label."""
+    rng = np.random.default_rng(0)
+    defect, group = np.repeat(np.arange(400) % 2 == 0, 5), np.repeat(np.arange(400).astype(str), 5)
+    right = cross_validated(np.repeat(rng.normal(size=400), 5), defect, group)
+    assert 0.4 < right.mean() < 0.6
+
+
+def test_every_image_is_reported_once_and_two_processes_find_the_same(tmp_path, write_image):
+    for number in range(600):
+        write_image(tmp_path / f"{'ok' if number % 2 else 'defect'}/{number}.png", grey(number, (16, 16)))
+    write_image(tmp_path / "ok/copy.png", grey(3, (16, 16)))
+    (tmp_path / "ok/broken.png").write_bytes(b"nothing")
+    records, told = scan(tmp_path), []
+    by_two = check(records, told.append)
+    assert sum(told) == len(records)
+    assert len(told) < len(records) / 10, "two processes report chunks"
+    assert by_two == check(records, workers=1)
+    assert {finding.kind for finding in by_two.findings} == {"unreadable", "duplicate"}
+
+
+def test_the_container_is_part_of_how_pixels_are_stored(folder):
+    Image.fromarray(grey(0)).save(folder / "ok/ok0.bmp")
+    (folder / "ok/ok0.png").unlink()
+    (finding,) = validate(scan(folder))
+    assert finding.kind == "mixed_depths"
+    assert finding.files == ("ok/ok0.bmp",)
+
+
+def test_magnetic_tile_regions_labelled_both_ways_and_empty_masks(shared_data):
+    found = {finding.kind: finding for finding in validate(scan(shared_data / "data/magnetic_tile"))}
+    assert len(found["mask_empty"].files) == 4
+    both_ways = found["surface_both_ways"]
+    group = {record.file: record.group for record in scan(shared_data / "data/magnetic_tile")}
+    assert len({group[file] for file in both_ways.files}) >= 6
+    assert all(group[one] == group[other] for one, other in both_ways.pairs)
+
+
+def test_neu_crops_of_one_picture_are_found_within_one_class_only(shared_data):
+    """Crops that show one scratch, shifted, were dealt to different groups there."""
+    found = {finding.kind: finding for finding in validate(scan(shared_data / "data/neu_cls"))}
+    kind = {record.file: record.defect_type for record in scan(shared_data / "data/neu_cls")}
+    pairs = found["overlap_across_groups"].pairs
+    assert len(pairs) > 20
+    assert all(kind[one] == kind[other] for one, other in pairs)
+
+
+def test_parts_that_all_look_alike_are_not_taken_for_one_another(tmp_path, write_image):
+    """Frames of a part, always placed the same: the outline is alike in all of them, the surface in none."""
+    outline = np.where(np.hypot(*np.mgrid[-64:64, -64:64]) < 45, 150, 30)
+    outline[::16] = 90
+    rows = ["file,label,group"]
+    for number in range(12):
+        label = "ok" if number % 2 else "defect"
+        surface = outline + ndimage.gaussian_filter(np.random.default_rng(number).normal(0, 12, (128, 128)), 1)
+        write_image(tmp_path / f"{label}/{number}.png", np.clip(surface, 0, 255).astype(np.uint8))
+        rows.append(f"{label}/{number}.png,{label},part-{number // 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    assert kinds(tmp_path) == {}

@@ -1,0 +1,73 @@
+"""What a fault is called, how bad it is, and what to do about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """An error makes a training unsound; a warning is worth a look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault and every file it concerns.
+
+    files: relative to the data folder. pairs: for faults between two images, who with whom; the report shows
+    them side by side, at most `PAIRS_LISTED` of them.
+    """
+
+    kind: str
+    severity: Severity
+    message: str
+    files: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+# Pairs grow with the square of a series; the files themselves are always listed all.
+PAIRS_LISTED = 1000
+
+# kind -> severity and what to do; the count is put in front. docs/check.md explains each one.
+KINDS: dict[str, tuple[Severity, str]] = {
+    "unreadable": (Severity.ERROR, "cannot be read as a whole image, broken or truncated; mend or remove them"),
+    "labelled_both_ways": (Severity.ERROR, "show the same pixels as ok and as defect; decide which is right"),
+    "duplicate_across_groups": (Severity.ERROR, "show the same pixels in different groups; give them one group"),
+    "surface_both_ways": (
+        Severity.ERROR,
+        "show one surface labelled ok in one image and defect in another; decide which is right",
+    ),
+    "near_duplicate_across_groups": (
+        Severity.ERROR,
+        "are near-duplicates (flipped, turned or otherwise exposed copies) in different groups; give them one group",
+    ),
+    "overlap_across_groups": (
+        Severity.ERROR,
+        "show parts of one surface, shifted, in different groups; give tiles of one frame one group",
+    ),
+    "mask_unreadable": (Severity.ERROR, "have a mask that cannot be read"),
+    "mask_size": (Severity.ERROR, "have a mask of another size than the image; draw it anew"),
+    "mask_empty": (Severity.ERROR, "are labelled defect but their mask is empty; draw it, or label them ok"),
+    "mask_on_ok": (
+        Severity.ERROR,
+        "are labelled ok but have a mask with defect pixels; label them defect, or remove it",
+    ),
+    "mask_missing": (Severity.WARNING, "are labelled defect but have no mask, while others have: they are left out"),
+    "duplicate": (Severity.WARNING, "are exact copies of one another within a group"),
+    "constant": (Severity.WARNING, "have one grey value only"),
+    "saturated": (Severity.WARNING, "have more than a fifth of their pixels black or white; see to lamp and exposure"),
+}
+
+
+def finding(kind: str, files: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> Finding:
+    """A finding whose message is in `KINDS`.
+
+    >>> finding("constant", ["ok/a.png"]).message
+    '1 image has one grey value only'
+    """
+    severity, advice = KINDS[kind]
+    many = f"{len(files)} images {advice}"
+    one = f"1 image {advice}".replace("1 image have", "1 image has").replace("1 image are", "1 image is")
+    return Finding(kind, severity, one if len(files) == 1 else many, tuple(files), tuple(pairs[:PAIRS_LISTED]))

@@ -1,0 +1,59 @@
+"""Faults of single images, and what differs between the images of one folder."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from model.quality import SATURATED_SHARE
+from training.checks.finding import Finding, Severity, finding
+from training.checks.signature import Signature
+from training.checks.survey import Survey
+
+# Sizes or types named in a message.
+NAMED = 3
+
+
+def image_findings(seen: Survey) -> Iterable[Finding]:
+    """What is wrong with single images and their masks."""
+    faults: dict[str, list[str]] = defaultdict(list)
+    for record, signature in zip(seen.records, seen.signatures, strict=True):
+        for fault in _faults(signature):
+            faults[fault].append(record.file)
+    for kind, files in faults.items():
+        yield finding(kind, files)
+
+
+def _faults(signature: Signature | None) -> Iterable[str]:
+    if signature is None:
+        yield "unreadable"
+        return
+    if signature.constant:
+        yield "constant"
+    elif signature.dark + signature.bright > SATURATED_SHARE:
+        yield "saturated"
+    if signature.mask_fault:
+        yield signature.mask_fault
+
+
+def mixture_findings(seen: Survey) -> Iterable[Finding]:
+    """Sizes and stored pixel types that differ: two cameras or two exports that the network could tell apart."""
+    sizes = {
+        record.file: f"{found.width} x {found.height} px"
+        for record, found in zip(seen.records, seen.signatures, strict=True)
+        if found
+    }
+    types = {
+        record.file: found.pixel_type for record, found in zip(seen.records, seen.signatures, strict=True) if found
+    }
+    yield from _mixed("mixed_sizes", "sizes", sizes, "bring them to one scale: a defect's size is part of how it looks")
+    yield from _mixed("mixed_depths", "pixel types", types, "see that depth or container does not tell the label")
+
+
+def _mixed(kind: str, what: str, values: dict[str, str], advice: str) -> Iterable[Finding]:
+    """Files are those that differ from the most common value."""
+    counts = Counter(values.values()).most_common()
+    if len(counts) < 2:
+        return
+    named = ", ".join(f"{count} of {value}" for value, count in counts[:NAMED])
+    more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
+    files = tuple(file for file, value in values.items() if value != counts[0][0])
+    yield Finding(kind, Severity.WARNING, f"{len(counts)} {what}: {named}{more}; {advice}", files)
