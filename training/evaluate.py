@@ -1,27 +1,98 @@
-"""Probabilities and labels -> figures with intervals.
+"""Probabilities and labels -> figures with intervals, over all tiles and for each defect class, size and group.
 
-Figures are counted over tiles; intervals are 95 % percentile bootstrap over groups, because tiles of one
-group show the same surface and are no independent evidence (Efron and Tibshirani 1993, chapter 13).
+Figures are counted over tiles; 95 % intervals know groups: a percentile bootstrap over groups for what ranks tiles,
+Clopper-Pearson on the number of tiles that the groups are worth for rates, and on groups where groups are counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from model.artifact import Interval
+from model.artifact import Fitting, Interval, Manifest
+from model.image import Frame
 from model.tiling import Probabilities
 from model.verdict import Thresholds
+from training.dataset import TileSet
+from training.ranking import FALSE_CALLS, RECALLS, Labels, Scores, detection
+from training.rates import clopper_pearson, rate
+from training.reliability import reliability
+from training.resampling import Draws, Values, interval
+from training.scan import Record
 
-Labels = npt.NDArray[np.bool_]
-Figure = Callable[[Labels, Probabilities], float]
+# Upper ends, in masked pixels of the tile: a doubling of a defect's diameter each.
+SIZE_ENDS = (64, 256, 1024, 4096)
 
-RESAMPLES = 1000
-FALSE_CALLS = 0.05
-# Drawn from fewer groups, or with fewer usable draws, percentiles say little: no interval is better than a wrong one.
-MIN_GROUPS = 5
-MIN_RESAMPLES = 100
+
+@dataclass(frozen=True)
+class Examination:
+    """One version on labelled tiles: everything that a report says follows from this.
+
+    data: name of the folder. fitting: how the tiles were cut. probabilities: calibrated, (n,).
+    score: uint8 (m, tile, tile) -> (m,), the same path that gave the probabilities.
+    """
+
+    manifest: Manifest
+    data: str
+    records: Sequence[Record]
+    fitting: Fitting
+    tiles: TileSet
+    probabilities: Probabilities
+    score: Callable[[Frame], Probabilities]
+    seed: int
+
+    @property
+    def scores(self) -> Scores:
+        """The labels and probabilities, without the pixels."""
+        return Scores(self.tiles.defect, self.probabilities, self.tiles.group, self.manifest.thresholds)
+
+    @property
+    def defect_class(self) -> npt.NDArray[np.str_]:
+        """Defect class of each tile, str (n,); that of the image also where the tile itself is ok."""
+        return np.array([record.defect_type for record in self.records])[self.tiles.file]
+
+    @property
+    def escaped(self) -> Labels:
+        """Defects passed as ok, bool (n,)."""
+        return self.tiles.defect & (self.probabilities < self.manifest.thresholds.review)
+
+    @property
+    def false_called(self) -> Labels:
+        """Ok tiles called for review or worse, bool (n,)."""
+        return ~self.tiles.defect & (self.probabilities >= self.manifest.thresholds.review)
+
+    @property
+    def known_groups(self) -> int:
+        """Groups that have the name of one this version was fitted or tuned on: their figures are flattering."""
+        return len(set(self.tiles.group.tolist()) & groups_used(self.manifest))
+
+
+def groups_used(manifest: Manifest) -> set[str]:
+    """Names of the groups that a version was fitted or tuned on: all of its split but the test part."""
+    return {group for group, part in manifest.data.get("split", {}).items() if part != "test"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of some of the defects, against all ok tiles; `tiles` and `groups` count these defects."""
+
+    name: str
+    tiles: int
+    groups: int
+    metrics: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One group, without intervals: it is one draw. auroc is None where all its tiles have one label."""
+
+    name: str
+    ok: int
+    defects: int
+    escapes: int
+    false_calls: int
+    auroc: float | None
 
 
 def evaluate(
@@ -29,12 +100,79 @@ def evaluate(
 ) -> dict[str, Interval]:
     """All figures by name. Arrays are of shape (n,); both labels must occur.
 
-    escape_rate and overkill_rate are at the review threshold: what is not `ok` is called.
+    escape_rate and overkill_rate are at the review threshold: what is not `ok` is called. Those `_at_defect` count
+    only the verdict `defect` as a call. groups_with_* are shares of the groups that show such tiles.
     """
-    resamples = _resamples(defect, group, seed)
+    scores = Scores(defect, probabilities, group, thresholds)
+    draws = Draws.of(group, seed)
+    (found,) = rows(scores, {"all": defect}, draws)
     return {
-        name: _with_interval(figure, defect, probabilities, resamples) for name, figure in _figures(thresholds).items()
+        **found.metrics,
+        "overkill_rate": rate(probabilities[~defect] >= thresholds.review, group[~defect]),
+        "overkill_rate_at_defect": rate(probabilities[~defect] >= thresholds.defect, group[~defect]),
+        "groups_with_escape": _groups_with(scores, defect, probabilities < thresholds.review),
+        "groups_with_overkill": _groups_with(scores, ~defect, probabilities >= thresholds.review),
+        "expected_calibration_error": reliability(probabilities, defect, group, seed).error,
     }
+
+
+def rows(scores: Scores, subsets: Mapping[str, Labels], draws: Draws) -> tuple[Row, ...]:
+    """The figures of each subset of the defects, bool of shape (n,), against all ok tiles."""
+    return tuple(
+        _row(scores, name, subsets[name], values) for name, values in detection(scores, subsets, draws).items()
+    )
+
+
+def by_class(scores: Scores, defect_class: npt.NDArray[np.str_], draws: Draws) -> tuple[Row, ...]:
+    """A row for each defect class, most tiles first; defect_class: str of shape (n,)."""
+    names, counts = np.unique(defect_class[scores.defect], return_counts=True)
+    ordered = names[np.argsort(-counts, kind="stable")]
+    return rows(scores, {str(name): scores.defect & (defect_class == name) for name in ordered}, draws)
+
+
+def by_size(scores: Scores, masked: npt.NDArray[np.intp] | None, draws: Draws) -> tuple[Row, ...]:
+    """A row for each range of masked pixels in the tile, smallest first; none where no pixel was counted."""
+    if masked is None or not masked.any():
+        return ()
+    level = np.digitize(masked, SIZE_ENDS)
+    subsets = {size_name(number): scores.defect & (level == number) for number in range(len(SIZE_ENDS) + 1)}
+    return rows(scores, {name: chosen for name, chosen in subsets.items() if chosen.any()}, draws)
+
+
+def size_name(number: int) -> str:
+    """How a range of masked pixels is written.
+
+    >>> [size_name(number) for number in (0, 1, 4)]
+    ['below 64 px', '64 to 255 px', '4096 px and more']
+    """
+    if number == 0:
+        return f"below {SIZE_ENDS[0]} px"
+    if number == len(SIZE_ENDS):
+        return f"{SIZE_ENDS[-1]} px and more"
+    return f"{SIZE_ENDS[number - 1]} to {SIZE_ENDS[number] - 1} px"
+
+
+def by_group(scores: Scores) -> tuple[GroupRow, ...]:
+    """A row for each group, most errors first."""
+    called = scores.probabilities >= scores.thresholds.review
+    names, number = np.unique(scores.group, return_inverse=True)
+    # Sorted once: a comparison with every name would cost groups times tiles.
+    members = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    table = []
+    for name, tiles in zip(names, members, strict=True):
+        defect, found = scores.defect[tiles], called[tiles]
+        both = defect.any() and not defect.all()
+        table.append(
+            GroupRow(
+                name=str(name),
+                ok=int((~defect).sum()),
+                defects=int(defect.sum()),
+                escapes=int((defect & ~found).sum()),
+                false_calls=int((~defect & found).sum()),
+                auroc=_auroc(defect, scores.probabilities[tiles]) if both else None,
+            )
+        )
+    return tuple(sorted(table, key=lambda row: (-(row.escapes + row.false_calls), row.name)))
 
 
 def confusion(defect: Labels, probabilities: Probabilities, thresholds: Thresholds) -> dict[str, dict[str, int]]:
@@ -56,42 +194,36 @@ def recall_at_false_calls(defect: Labels, probabilities: Probabilities, false_ca
     >>> recall_at_false_calls(np.array([False, False, True, True]), np.array([0.1, 0.8, 0.7, 0.9]))
     0.5
     """
-    false_rate, recall, _ = roc_curve(defect, probabilities, drop_intermediate=False)
-    return float(recall[false_rate <= false_calls].max())
+    ok = np.sort(probabilities[~defect])
+    called = len(ok) - np.searchsorted(ok, probabilities[defect], side="left")
+    return float((called / len(ok) <= false_calls).mean())
 
 
-def _figures(thresholds: Thresholds) -> dict[str, Figure]:
-    return {
-        "auroc": lambda defect, p: float(roc_auc_score(defect, p)),
-        "average_precision": lambda defect, p: float(average_precision_score(defect, p)),
-        "recall_at_5pct_false_calls": recall_at_false_calls,
-        "escape_rate": lambda defect, p: float((p[defect] < thresholds.review).mean()),
-        "overkill_rate": lambda defect, p: float((p[~defect] >= thresholds.review).mean()),
-    }
+def _row(scores: Scores, name: str, chosen: Labels, values: Mapping[str, Values]) -> Row:
+    probabilities, group = scores.probabilities[chosen], scores.group[chosen]
+    groups = scores.groups(chosen)
+    metrics = {figure: interval(values[figure], groups) for figure in ("auroc", "average_precision")}
+    metrics |= {figure: _recall(values[figure], groups) for figure in RECALLS}
+    metrics["escape_rate"] = rate(probabilities < scores.thresholds.review, group)
+    metrics["escape_rate_at_defect"] = rate(probabilities < scores.thresholds.defect, group)
+    return Row(name, int(chosen.sum()), groups, metrics)
 
 
-def _resamples(defect: Labels, group: npt.NDArray[np.str_], seed: int) -> list[npt.NDArray[np.intp]]:
-    """Tile indices of groups drawn with replacement, without the draws that hold one label only; none if too few."""
-    _, number = np.unique(group, return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(number))[:-1])
-    if len(members) < MIN_GROUPS:
-        return []
-    rng = np.random.default_rng(seed)
-    drawn = (
-        np.concatenate([members[chosen] for chosen in rng.integers(0, len(members), len(members))])
-        for _ in range(RESAMPLES)
-    )
-    usable = [tiles for tiles in drawn if 0 < defect[tiles].sum() < len(tiles)]
-    return usable if len(usable) >= MIN_RESAMPLES else []
+def _recall(values: Values, groups: int) -> Interval:
+    """Where all or no defects are found every draw says so again; the limits then are those of as many groups."""
+    value = float(values[0])
+    if value not in {0.0, 1.0}:
+        return interval(values, groups)
+    low, high = clopper_pearson(value, groups)
+    return Interval(value=value, low=low, high=high)
 
 
-def _with_interval(
-    figure: Figure, defect: Labels, probabilities: Probabilities, resamples: list[npt.NDArray[np.intp]]
-) -> Interval:
-    value = figure(defect, probabilities)
-    if not resamples:
-        return Interval(value=value)
-    values = [figure(defect[tiles], probabilities[tiles]) for tiles in resamples]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(value=value, low=float(low), high=float(high))
+def _groups_with(scores: Scores, shown: Labels, failed: Labels) -> Interval:
+    names = np.unique(scores.group[shown])
+    return rate(np.isin(names, scores.group[shown & failed]), names)
+
+
+def _auroc(defect: Labels, probabilities: Probabilities) -> float:
+    ok = np.sort(probabilities[~defect])
+    below, reached = (np.searchsorted(ok, probabilities[defect], side=side) for side in ("left", "right"))
+    return float((below + reached).mean() / 2 / len(ok))

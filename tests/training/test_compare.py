@@ -1,0 +1,172 @@
+"""Two versions side by side: what differs is paired by group, and flips are counted and shown."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from training.__main__ import main
+from training.compare import FIGURES, PAGE, compare, verdicts, write_comparison
+from training.config import Experiment
+from training.errors import DataFault
+
+
+def darkest(tiles):
+    """Scores a tile by how far its darkest pixel lies below the mean."""
+    return np.clip((tiles.mean(axis=(1, 2)) - tiles.min(axis=(1, 2))) / 160, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def a(examine, synthetic_folder):
+    return examine(synthetic_folder, darkest, version="first")
+
+
+@pytest.fixture(scope="module")
+def b(a):
+    """A version that is a little surer of every defect, and so better; everything else it sees alike."""
+    better = np.clip(a.probabilities + 0.15 * a.tiles.defect, 0, 1)
+    return replace(a, manifest=a.manifest.model_copy(update={"version": "second"}), probabilities=better)
+
+
+def test_a_version_does_not_differ_from_itself(a):
+    found = compare(a, a)
+    for each in found.metrics.values():
+        assert (each.difference.value, each.difference.low, each.difference.high, each.shown) == (0, 0, 0, "")
+        assert each.a == each.b
+    for table in found.flips().values():
+        assert all(count == 0 for of_a, row in table.items() for of_b, count in row.items() if of_a != of_b)
+
+
+def test_a_better_version_is_shown_to_be_better_and_the_other_way_round_worse(a, b):
+    forth, back = compare(a, b), compare(b, a)
+    assert {forth.metrics[name].shown for name in ("auroc", "average_precision", "escape_rate")} == {"better"}
+    assert {back.metrics[name].shown for name in ("auroc", "average_precision", "escape_rate")} == {"worse"}
+    assert forth.metrics["overkill_rate"].shown == ""
+    for name, each in forth.metrics.items():
+        mirrored = back.metrics[name].difference
+        assert each.difference.value == pytest.approx(-mirrored.value)
+        assert each.difference.low == pytest.approx(-mirrored.high)
+
+
+def test_pairing_narrows_the_interval(a):
+    """Of versions that find the same groups hard: without pairing, the groups drawn would hide the difference."""
+    slightly = np.random.default_rng(0).normal(0, 0.02, len(a.probabilities))
+    auroc = compare(a, replace(a, probabilities=np.clip(a.probabilities + slightly, 0, 1))).metrics["auroc"]
+    unpaired = np.hypot(auroc.a.high - auroc.a.low, auroc.b.high - auroc.b.low)
+    assert auroc.difference.high - auroc.difference.low < 0.6 * unpaired
+
+
+def test_flips_count_every_tile_once_and_only_changed_verdicts_off_the_diagonal(a, b):
+    flips = compare(a, b).flips()
+    for label, chosen in (("ok", ~a.tiles.defect), ("defect", a.tiles.defect)):
+        assert sum(sum(row.values()) for row in flips[label].values()) == chosen.sum()
+    changed = sum(count for table in flips.values() for x, row in table.items() for y, count in row.items() if x != y)
+    assert changed == (verdicts(a) != verdicts(b)).sum() > 0
+    assert flips["defect"]["defect"]["ok"] == 0
+
+
+def test_the_page_shows_flips_and_stands_alone(a, b, tmp_path):
+    found = compare(a, b)
+    write_comparison(tmp_path, found)
+    assert json.loads((tmp_path / FIGURES).read_text()) == found.summary()
+    page = re.sub(r"(?<=base64,)[^\"]*", "", (tmp_path / PAGE).read_text())
+    assert not re.search(r"https?://|//[a-z]|@import|url\(|<script|<link", page)
+    assert page.count("b is better") == sum(each.shown == "better" for each in found.metrics.values()) > 0
+    (tiles,) = re.findall(r"Defects that only b calls</h2>\s*<p class=\"quiet\">(\d+) tiles", page)
+    assert int(tiles) == sum(found.flips()["defect"]["ok"][verdict] for verdict in ("review", "defect"))
+    captions = re.findall(r"a (0\.\d+), b ([01]\.\d+)", page)
+    assert captions
+    # A caption is about the tile above it: b gives every defect 0.15 more, until certainty.
+    assert all(float(of_b) == pytest.approx(min(1, float(of_a) + 0.15), abs=0.0011) for of_a, of_b in captions)
+
+
+def test_versions_with_other_tiles_are_compared_without_flips(a, examine, synthetic_folder, tmp_path):
+    other = examine(synthetic_folder, darkest, version="small", tile=32)
+    found = compare(a, other)
+    assert found.flips() is None
+    assert found.metrics["auroc"].difference.low is not None
+    write_comparison(tmp_path, found)
+    assert "no tile by tile comparison" in (tmp_path / PAGE).read_text()
+
+
+def test_different_groups_cannot_be_paired(a):
+    kept = a.tiles.group != a.tiles.group[0]
+    fewer = replace(a, tiles=a.tiles.select(kept), probabilities=a.probabilities[kept])
+    with pytest.raises(DataFault, match="same groups"):
+        compare(a, fewer)
+
+
+@pytest.mark.parametrize("command", [["evaluate", "v"], ["compare", "v", "w"]])
+def test_a_report_that_cannot_be_written_is_told_before_the_work(command, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    assert main([*command, "no-data", "--models", str(tmp_path), "--report", str(tmp_path / "taken")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --report {tmp_path / 'taken'} cannot be made")
+
+
+@pytest.fixture
+def trained_models(own_models):
+    """Two published networks whose manifests say how they were trained, the first on every other group."""
+    experiment = Experiment(stride=64).model_dump(mode="json")
+    for file in own_models.glob("*/manifest.json"):
+        manifest = json.loads(file.read_text())
+        manifest["training"] = {"experiment": experiment}
+        file.write_text(json.dumps(manifest))
+    return own_models
+
+
+@pytest.fixture
+def versions(trained_models):
+    return sorted(path.parent.name for path in trained_models.glob("*/manifest.json"))
+
+
+def test_the_command_prints_json_and_writes_the_page(trained_models, versions, synthetic_folder, tmp_path, capsys):
+    command = ["compare", *versions, str(synthetic_folder), "--models", str(trained_models), "--json"]
+    assert main([*command, "--report", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert [summary["a"], summary["b"]] == versions
+    assert summary == json.loads((tmp_path / "out" / FIGURES).read_text())
+    assert "auroc" in printed.err
+
+
+def test_evaluate_writes_the_report_and_prints_the_same_figures(
+    trained_models, versions, synthetic_folder, tmp_path, capsys
+):
+    command = ["evaluate", versions[0], str(synthetic_folder), "--models", str(trained_models), "--json"]
+    assert main([*command, "--report", str(tmp_path / "out")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert {name: found[name] for name in printed} == printed
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == printed
+
+
+def test_unseen_leaves_out_what_the_version_was_trained_on(trained_models, versions, examine, synthetic_folder, capsys):
+    groups = np.unique(examine(synthetic_folder, darkest).tiles.group).tolist()
+    file = trained_models / versions[0] / "manifest.json"
+    manifest = json.loads(file.read_text())
+    used = set(groups[::2])
+    manifest["data"] = {"split": {group: "train" if group in used else "test" for group in groups}}
+    file.write_text(json.dumps(manifest))
+    shared = [str(synthetic_folder), "--models", str(trained_models), "--json"]
+
+    def measured(*command: str) -> int:
+        assert main([*command, *shared]) == 0
+        return json.loads(capsys.readouterr().out)["groups"]
+
+    assert measured("evaluate", versions[0]) == len(groups)
+    assert measured("evaluate", versions[0], "--unseen") == len(groups) - len(used)
+    assert measured("evaluate", versions[1], "--unseen") == len(groups)
+    assert measured("compare", *versions, "--unseen") == len(groups) - len(used)
+
+
+def test_nothing_unseen_is_a_fault_of_the_data(trained_models, versions, examine, synthetic_folder, capsys):
+    groups = np.unique(examine(synthetic_folder, darkest).tiles.group).tolist()
+    file = trained_models / versions[0] / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["data"] = {"split": dict.fromkeys(groups, "train")}
+    file.write_text(json.dumps(manifest))
+    assert main(["evaluate", versions[0], str(synthetic_folder), "--models", str(trained_models), "--unseen"]) == 1
+    assert "holds no group" in capsys.readouterr().err

@@ -1,0 +1,210 @@
+"""The report says what was measured, stands alone, and shows the tiles it speaks of."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from model.image import decode
+from model.tiling import Fit
+from training.evaluate import evaluate
+from training.galleries import (
+    AGAINST,
+    FOR_DEFECT,
+    exhibits,
+    first_of_each,
+    heat_map,
+    outline,
+    worst_escapes,
+    worst_false_calls,
+)
+from training.report import CARD, FIGURES, PAGE, write_report
+
+HOSTILE = "<script>alert(1)</script>|`$x$"
+
+
+def darkest(tiles):
+    """Scores a tile by how far its darkest pixel lies below the mean."""
+    return np.clip((tiles.mean(axis=(1, 2)) - tiles.min(axis=(1, 2))) / 160, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def examination(examine, synthetic_folder):
+    return examine(synthetic_folder, darkest)
+
+
+@pytest.fixture(scope="module")
+def report(examination, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports") / "new" / "report"
+    write_report(folder, examination)
+    return folder
+
+
+def test_three_files_and_nothing_else(report):
+    assert {path.name for path in report.iterdir()} == {PAGE, FIGURES, CARD}
+
+
+def test_the_json_holds_the_figures_of_evaluate(report, examination):
+    found = json.loads((report / FIGURES).read_text())
+    tiles = examination.tiles
+    metrics = evaluate(
+        tiles.defect, examination.probabilities, tiles.group, examination.manifest.thresholds, examination.seed
+    )
+    assert list(found)[:4] == ["version", "tiles", "groups", "metrics"]
+    assert found["metrics"] == {name: interval.model_dump() for name, interval in metrics.items()}
+    assert (found["tiles"], found["groups"]) == (len(tiles), tiles.groups)
+    assert sum(row["tiles"] for row in found["by_defect_class"]) == tiles.defect.sum()
+    assert sum(row["tiles"] for row in found["by_defect_size"]) == tiles.defect.sum()
+    assert sum(row["escapes"] for row in found["by_group"]) == found["confusion"]["defect"]["ok"]
+    assert found["roc"][0] == [0, 0]
+    assert found["roc"][-1] == [1, 1]
+    assert found["precision_recall"][-1] == [1, pytest.approx(tiles.defect.mean(), abs=1e-6)]
+
+
+def test_the_page_loads_nothing_and_runs_nothing(report):
+    page = re.sub(r"(?<=base64,)[^\"]*", "", (report / PAGE).read_text())
+    assert not re.search(r"https?://|//[a-z]|@import|url\((?!#)|<script|<link|<iframe| on\w+=", page)
+    sources = re.findall(r'(?<!xlink:)\b(?:href|src)="([^"]*)"', page)
+    assert sources
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+
+
+def test_curves_take_their_ink_from_the_page(report):
+    page = (report / PAGE).read_text()
+    assert "prefers-color-scheme: dark" in page
+    assert page.count('<svg role="img" aria-label="ROC curve"') == 1
+    assert "currentColor" in page
+    assert "#010203" not in page
+    assert "#000000" not in page
+
+
+def test_the_page_shows_every_figure_class_and_change(report):
+    page, found = (report / PAGE).read_text(), json.loads((report / FIGURES).read_text())
+    for row in found["by_defect_class"] + found["by_defect_size"]:
+        assert f"<td>{row['name']}</td><td>{row['tiles']}</td>" in page
+    for interval in found["metrics"].values():
+        assert f"<td>{interval['value']:.3f}</td>" in page
+    for row in found["robustness"]:
+        assert f'<td class="text">{row["level"]}</td>' in page
+    assert "Learning curves" in page
+
+
+def test_the_same_examination_gives_the_same_bytes(report, examination, tmp_path):
+    write_report(tmp_path, examination)
+    for name in (PAGE, FIGURES, CARD):
+        assert (tmp_path / name).read_bytes() == (report / name).read_bytes()
+
+
+def test_names_stay_text(examination, tmp_path):
+    records = [replace(record, defect_type=HOSTILE, group=HOSTILE) for record in examination.records]
+    hostile = replace(examination, records=records, data=HOSTILE)
+    write_report(tmp_path, hostile)
+    for name in (PAGE, CARD):
+        text = (tmp_path / name).read_text()
+        assert "<script" not in text
+        assert "&lt;script&gt;" in text
+    # In a table of the card, a bar in a name must not open a new cell.
+    rows = [line for line in (tmp_path / CARD).read_text().splitlines() if line.startswith("| &lt;script")]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [6]
+
+
+def test_groups_of_the_training_are_named_as_such(examination, tmp_path):
+    groups = np.unique(examination.tiles.group)
+    parts = {str(group): part for group, part in zip(groups, ["train", "test"] * len(groups), strict=False)}
+    manifest = examination.manifest.model_copy(update={"data": {"split": parts}})
+    found = write_report(tmp_path, replace(examination, manifest=manifest))
+    assert found["known_groups"] == -(-len(groups) // 2)
+    assert "flattering" in (tmp_path / PAGE).read_text()
+    assert "flattering" in (tmp_path / CARD).read_text()
+
+
+def test_nothing_wrong_shows_empty_galleries(examination, tmp_path):
+    perfect = replace(examination, probabilities=examination.tiles.defect.astype(float))
+    found = write_report(tmp_path, perfect)
+    assert found["worst_escapes"] == found["worst_false_calls"] == []
+    assert (tmp_path / PAGE).read_text().count("<p>None.</p>") == 2
+
+
+def test_images_without_masks_are_reported_whole(examine, write_image, tmp_path):
+    for number in range(12):
+        write_image(tmp_path / "data" / ("ok" if number % 2 else "defect") / f"{number}.png", number)
+    examination = examine(tmp_path / "data", lambda tiles: (tiles[:, 0, 0] / 255).astype(np.float64))
+    assert examination.fitting.fit is Fit.RESIZE
+    found = write_report(tmp_path / "report", examination)
+    assert found["by_defect_size"] == []
+    assert "By defect size" not in (tmp_path / "report" / PAGE).read_text()
+
+
+def test_the_worst_come_first(examination):
+    probabilities, thresholds = examination.probabilities, examination.manifest.thresholds
+    escapes, false_calls = worst_escapes(examination), worst_false_calls(examination)
+    assert examination.tiles.defect[escapes].all()
+    assert not examination.tiles.defect[false_calls].any()
+    assert (np.diff(probabilities[escapes]) >= 0).all()
+    assert (np.diff(probabilities[false_calls]) <= 0).all()
+    assert (probabilities[escapes] < thresholds.review).all()
+    assert len(escapes) == ((probabilities < thresholds.review) & examination.tiles.defect).sum()
+    assert len(first_of_each(escapes, examination.tiles.group)) == len(set(examination.tiles.group[escapes]))
+
+
+def test_an_exhibit_is_the_tile_at_its_place_with_its_mask(examination):
+    records = {record.file: record for record in examination.records}
+    chosen = np.flatnonzero(examination.tiles.defect)[:10]
+    for index, exhibit in zip(chosen, exhibits(examination, chosen, heat=False), strict=True):
+        image = decode(records[exhibit.file].path.read_bytes())
+        mask = decode(records[exhibit.file].mask.read_bytes()) >= 128
+        box = np.s_[exhibit.y : exhibit.y + 64, exhibit.x : exhibit.x + 64]
+        png = base64.b64decode(exhibit.picture.removeprefix("data:image/png;base64,"))
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), image[box])
+        assert mask[box].sum() == examination.tiles.masked[index]
+        assert exhibit.outline == outline(mask[box])
+        assert exhibit.is_defect
+
+
+@pytest.mark.parametrize(("grey", "colour"), [(20, FOR_DEFECT), (250, AGAINST)])
+def test_a_heat_map_is_red_on_what_speaks_for_a_defect(grey, colour):
+    """To the scorer a dark blob is a defect, and a bright one makes good surface."""
+    tile = np.full((64, 64), 128, np.uint8)
+    tile[8:16, 40:48] = grey
+    heat = heat_map(lambda tiles: 1 - tiles.mean(axis=(1, 2)) / 255, tile)
+    assert heat.shape == (16, 16, 4)
+    strongest = np.unravel_index(heat[..., 3].argmax(), (16, 16))
+    assert strongest[0] in {2, 3}
+    assert strongest[1] in {10, 11}
+    assert heat[strongest][:3].tolist() == list(colour)
+    assert (heat[10:, :, 3] == 0).all(), "grey on grey changes nothing"
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_a_score_that_sees_nothing_has_no_heat(probability):
+    heat = heat_map(lambda tiles: np.full(len(tiles), probability), np.zeros((32, 32), np.uint8))
+    assert (heat[..., 3] == 0).all()
+
+
+def test_a_file_that_changed_since_is_shown_as_it_was_scored(examine, write_image, tmp_path):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:20, 10:20] = 255
+    for number in range(4):
+        write_image(tmp_path / "ok" / f"ok{number}.png", number, (64, 64))
+        write_image(tmp_path / "defect" / f"bad{number}.png", 9 + number, (64, 64))
+        write_image(tmp_path / "masks" / f"bad{number}.png", mask)
+    examination = examine(tmp_path, darkest)
+    index = np.flatnonzero(examination.tiles.defect)[:1]
+    write_image(tmp_path / "defect" / "bad0.png", 77, (64, 64))
+    (exhibit,) = exhibits(examination, index, heat=False)
+    assert (exhibit.x, exhibit.y, exhibit.outline) == (None, None, "")
+
+
+@given(arrays.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_an_outline_runs_along_every_edge_of_the_mask_once(mask):
+    padded = np.pad(mask, 1)
+    edges = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+    assert sum(int(length) for length in re.findall(r"[hv](\d+)", outline(mask))) == edges

@@ -1,0 +1,150 @@
+"""The model card: one Markdown page on what a version is for, what it was measured on, and where it ends.
+
+Follows the headings of Mitchell et al. 2019, "Model Cards for Model Reporting", as far as they apply to steel.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from model.artifact import Manifest
+
+# Below so many groups showing defects, the interval of an escape rate of 0 reaches past 6 %.
+FEW_GROUPS = 60
+
+
+def model_card(manifest: Manifest, found: Mapping[str, Any]) -> str:
+    """Markdown; `found` is what `report.examine` returns."""
+    parts = [
+        _head(manifest),
+        _use(manifest),
+        _data(manifest, found),
+        _figures(found),
+        _limits(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def cell(text: object) -> str:
+    r"""Text that stays text in a Markdown table, also where a name holds markup.
+
+    >>> print(cell("roll|mark <b>_1_"))
+    roll\|mark &lt;b&gt;\_1\_
+    """
+    escaped = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", escaped)
+
+
+def _head(manifest: Manifest) -> str:
+    network = manifest.network
+    blocks = ", ".join(f"{block.filters} filters of {block.kernel} x {block.kernel}" for block in network.blocks)
+    return "\n".join(
+        [
+            f"# Model card: {cell(manifest.version)}",
+            "",
+            f"A convolutional network for {network.input_size} x {network.input_size} px grey tiles: {blocks}; "
+            f"{network.dense_units} dense units. Published {manifest.created_at:%Y-%m-%d}. "
+            f"Classes: {', '.join(map(cell, manifest.classes))}.",
+        ]
+    )
+
+
+def _use(manifest: Manifest) -> str:
+    fitting, thresholds = manifest.fitting, manifest.thresholds
+    larger = (
+        f"Larger frames are cut into tiles every {fitting.stride} px"
+        if fitting.fit == "tile"
+        else "Frames are resized whole"
+    )
+    return "\n".join(
+        [
+            "## Intended use",
+            "Finding surface defects of steel on frames from line cameras, and sorting frames into `ok`, `review` and "
+            f"`defect`. {larger}. A tile is for review from a defect probability of {thresholds.review:.4f} and a "
+            f"defect from {thresholds.defect:.4f}.",
+            "",
+            "Not intended: other materials, cameras, resolutions or lighting than those of the data below; measuring "
+            "a defect's size; releasing product without the plant having accepted the figures below.",
+        ]
+    )
+
+
+def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
+    lines = ["## Data", "| part | tiles | of them defect |", "|---|---|---|"]
+    tiles, defects = manifest.data.get("tiles", {}), manifest.data.get("defect_tiles", {})
+    lines += [f"| {cell(part)} | {count} | {defects.get(part, 'not counted')} |" for part, count in tiles.items()]
+    lines += [
+        "",
+        f"Fitted on the folder {cell(manifest.data.get('folder', 'unknown'))}, split by group: no surface is on two "
+        f"sides. Measured below: {found['tiles']} tiles of {found['groups']} groups from {cell(found['data'])}, "
+        f"{found['defect_tiles']} of them defect.",
+    ]
+    if found["known_groups"]:
+        lines += [
+            "",
+            f"**{found['known_groups']} of these groups have the name of one the version was fitted or tuned on: the "
+            "figures are flattering and say nothing about new surfaces.**",
+        ]
+    return "\n".join(lines)
+
+
+def _figures(found: Mapping[str, Any]) -> str:
+    lines = ["## Figures", "| figure | value | 95 % interval |", "|---|---|---|"]
+    lines += [f"| {cell(name)} | {each['value']:.3f} | {_span(each)} |" for name, each in found["metrics"].items()]
+    lines += [
+        "",
+        "Counted over tiles; intervals over groups.",
+        "",
+        "| defect class | tiles | groups | AUROC | escapes |",
+    ]
+    lines += ["|---|---|---|---|---|"]
+    for row in found["by_defect_class"]:
+        auroc, escape = (f"{row['metrics'][name]['value']:.3f}" for name in ("auroc", "escape_rate"))
+        lines.append(
+            f"| {cell(row['name'])} | {row['tiles']} | {row['groups']} | {auroc} ({_span(row['metrics']['auroc'])}) "
+            f"| {escape} ({_span(row['metrics']['escape_rate'])}) |"
+        )
+    return "\n".join(lines)
+
+
+def _limits(found: Mapping[str, Any]) -> str:
+    lines = ["## Limits"]
+    metrics = found["metrics"]
+    weakest = max(found["by_defect_class"], key=lambda row: row["metrics"]["escape_rate"]["value"])
+    lines.append(
+        f"- {metrics['escape_rate']['value']:.1%} of all defect tiles escape; {cell(weakest['name'])} is passed "
+        f"most often: {weakest['metrics']['escape_rate']['value']:.1%} of its {weakest['tiles']} tiles."
+    )
+    base, *changed = found["robustness"]
+    worst = min(changed, key=lambda row: row["metrics"]["auroc"]["value"])
+    lines.append(
+        f"- Of the changes tried, {worst['change']} ({worst['level']}) costs most: AUROC "
+        f"{base['metrics']['auroc']['value']:.3f} becomes {worst['metrics']['auroc']['value']:.3f}, overkill "
+        f"{base['metrics']['overkill_rate']['value']:.3f} becomes {worst['metrics']['overkill_rate']['value']:.3f}."
+    )
+    showing = sum(1 for row in found["by_group"] if row["defects"])
+    if showing < FEW_GROUPS:
+        lines.append(
+            f"- Only {showing} groups show defects. Even without one escape among them, the share of groups with an "
+            f"escape could be {_upper_without_escape(showing):.0%} (95 % limit)."
+        )
+    lines.append(
+        "- Defect classes that are not in the table above were not measured. Nothing here is known about them."
+    )
+    return "\n".join(lines)
+
+
+def _upper_without_escape(groups: int) -> float:
+    """One-sided 95 % Clopper-Pearson limit after `groups` trials without a hit.
+
+    >>> round(_upper_without_escape(59), 3)
+    0.05
+    """
+    return float(1 - 0.05 ** (1 / max(groups, 1)))
+
+
+def _span(interval: Mapping[str, Any]) -> str:
+    if interval["low"] is None:
+        return "too few groups"
+    return f"{interval['low']:.3f} to {interval['high']:.3f}"
