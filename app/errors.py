@@ -108,8 +108,8 @@ def problem(record: RequestRecord, code: Code, detail: str, status: int | None =
     headers = {}
     if answered == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S.get(code, RETRY_AFTER_DEFAULT_S))
-    if answered == HTTPStatus.REQUEST_TIMEOUT:
-        # The rest of the body may still come, at whatever pace: RFC 9110, 15.5.9.
+    if code in (ServiceCode.BODY_TOO_LARGE, ServiceCode.BODY_TIMEOUT):
+        # The rest of the body may still come, at whatever pace and length: RFC 9110, 15.5.9 and 15.5.14.
         headers["Connection"] = "close"
     return Response(document.model_dump_json(), answered, headers, PROBLEM_JSON)
 

@@ -34,6 +34,9 @@ class RecordingMiddleware:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode())]
+                if record.code and any(name == b"expect" for name, _ in scope["headers"]):
+                    # The client has not sent its body yet; on this connection it would be taken for a request.
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:

@@ -1,6 +1,7 @@
 """HTTP as uvicorn speaks it, with bounds on the head of a request: uvicorn itself waits and stores without end."""
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -9,6 +10,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD_BYTES = 65_536
 # From the connection, or from the first byte of a further request, to the end of its headers.
 HEAD_S = 10.0
+# The name of an Upgrade header. RFC 9110 lets a server ignore the offer, and clients of some languages make it with
+# every request (to HTTP/2); the parser below would take the request's body for the other protocol's first bytes.
+UPGRADE = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:)")
+HEAD_END = b"\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -30,7 +35,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head."""
+        """Count what belongs to a head, and ignore offers of another protocol in it."""
+        if self._deadline is not None:
+            head, end, rest = data.partition(HEAD_END)
+            data = UPGRADE.sub(b"x-ignored", head) + end + rest
         super().data_received(data)
         if self._deadline is not None:
             self._head_bytes += len(data)

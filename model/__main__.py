@@ -97,12 +97,20 @@ def run_list(arguments: argparse.Namespace) -> int:
     """One line per version: name, test AUROC with interval, when it was made."""
     registry = Registry(arguments.models)
     active = registry.active()
-    for manifest in registry.manifests():
-        mark = "*" if manifest.version == active else " "
-        print(f"{mark} {manifest.version}  {manifest.created_at:%Y-%m-%d %H:%M}  {_auroc(manifest.metrics)}")
+    exit_code = EXIT_DONE
+    for version in registry.versions():
+        mark = "*" if version == active else " "
+        try:
+            manifest = registry.manifest(version)
+        except SteelsightError as error:
+            exit_code = EXIT_FAULT
+            print(f"{mark} {version}  damaged")
+            print(f"error: {error.message}", file=sys.stderr)
+        else:
+            print(f"{mark} {version}  {manifest.created_at:%Y-%m-%d %H:%M}  {_auroc(manifest.metrics)}")
     if not registry.versions():
         print(f"no versions in {arguments.models}; train one with `python -m training train DATA`", file=sys.stderr)
-    return EXIT_DONE
+    return exit_code
 
 
 def run_activate(arguments: argparse.Namespace) -> int:
@@ -126,12 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SteelsightError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return EXIT_FAULT
-    except OSError as error:
-        print(f"error: {error}; check that the folder {arguments.models} can be read and written", file=sys.stderr)
-        return EXIT_FAULT
     except BrokenPipeError:
         # Whoever read our lines has seen enough, as `head` does; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAULT
+    except OSError as error:
+        print(f"error: {error}; check that the folder {arguments.models} can be read and written", file=sys.stderr)
         return EXIT_FAULT
     return exit_code
 

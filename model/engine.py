@@ -42,7 +42,13 @@ class OnnxEngine:
         options.inter_op_num_threads = 1
         # Idle threads that spin would take the core from the decoder beside them.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(artifact / self.file, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(
+                artifact / self.file, options, providers=["CPUExecutionProvider"]
+            )
+        # The runtime has its own exceptions for each way in which a file is no model, and they change.
+        except Exception as error:
+            raise _unusable(artifact / self.file, error) from error
         (image,) = self._session.get_inputs()
         self._input, self._channels = image.name, image.shape[3]
 
@@ -72,7 +78,11 @@ class KerasEngine:
         # The pool belongs to the process: once TensorFlow runs it refuses, and the first engine's choice stands.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        try:
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+        # As for the other engine: the layers were checked, but the weights may still be anything.
+        except Exception as error:
+            raise _unusable(path, error) from error
         size, channels = model.input_shape[1], model.input_shape[3]
         self._channels = channels
         self._forward: Any = tf.function(
@@ -83,6 +93,11 @@ class KerasEngine:
 
     def logits(self, tiles: Frame) -> Logits:
         return np.asarray(self._forward(network_input(tiles, self._channels)), np.float32)
+
+
+def _unusable(file: Path, error: Exception) -> SteelsightError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return SteelsightError(ErrorCode.ARTIFACT_INVALID, f"{file} cannot be loaded: {reason}; train or copy it anew")
 
 
 ENGINES = {engine.name: engine for engine in (OnnxEngine, KerasEngine)}

@@ -92,3 +92,16 @@ async def test_a_body_and_a_pause_between_requests_may_take_longer():
             writer.write(b"b")
             assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
             await asyncio.sleep(2 * HANG_UP_S)
+
+
+@pytest.mark.parametrize("header", [b"Upgrade: h2c", b"UPGRADE: h2c", b"upgrade:websocket"])
+async def test_an_offer_of_another_protocol_is_ignored_and_the_body_is_read(header):
+    """Clients of some languages offer HTTP/2 with every request; the parser would lose the body to it."""
+    head = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n%s\r\nContent-Length: 4\r\n\r\n" % header
+    )
+    async with connected(BoundedProtocol) as (reader, writer):
+        for _ in range(2):
+            writer.write(head + b"body")
+            answer = await asyncio.wait_for(reader.readuntil(b"hi"), 5)
+            assert answer.startswith(b"HTTP/1.1 200")

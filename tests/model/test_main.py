@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from model.__main__ import main
+from model.artifact import read_manifest, write_manifest
 from model.image import decode
 from model.inspector import Inspector
 from model.registry import Registry
@@ -204,3 +205,31 @@ def test_as_a_command(tiny_models, image):
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
+
+
+def test_one_damaged_version_does_not_hide_the_others(run, own_models):
+    (own_models / SECOND / "manifest.json").write_text("{")
+    code, lines, errors = run("list", "--models", own_models)
+    assert code == 1
+    assert any(line.startswith(f"* {FIRST}") and "damaged" not in line for line in lines)
+    assert f"  {SECOND}  damaged" in lines
+    assert len(errors) == 1
+
+
+def test_a_file_that_matches_its_hash_but_is_no_model_is_one_clear_line(run, own_models, image):
+    folder = own_models / FIRST
+    (folder / "model.onnx").write_bytes(b"nothing")
+    manifest = read_manifest(folder)
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, manifest)
+    code, lines, errors = run("inspect", FIRST, image, "--models", own_models)
+    assert (code, lines, len(errors)) == (1, [], 1)
+    assert "model.onnx cannot be loaded" in errors[0]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tiny_models, image):
+    command = [sys.executable, "-m", "model", "inspect", FIRST, *[str(image)] * 50, "--models", str(tiny_models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
