@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
 
-from model.calibration import IdentityCalibrator
+from model.calibration import Calibrator
 from model.errors import ErrorCode, SteelsightError
 from model.files import exclusive, replace_text, sync_folder, sync_tree
 from model.network import NetworkConfig
@@ -87,7 +87,7 @@ class Manifest(Record):
     classes: tuple[str, ...] = Field(min_length=2)
     network: NetworkConfig
     fitting: Fitting
-    calibrator: IdentityCalibrator
+    calibrator: Calibrator
     thresholds: Thresholds
     metrics: dict[str, Interval]
     parity: dict[str, Parity]

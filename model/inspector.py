@@ -10,7 +10,7 @@ import numpy as np
 
 from model import quality, tiling
 from model.artifact import Fitting, verify
-from model.calibration import IdentityCalibrator
+from model.calibration import Calibrator
 from model.engine import Engine, open_engine
 from model.image import Frame
 from model.quality import Quality
@@ -45,7 +45,7 @@ class Inspector:
 
     version: str
     engine: Engine
-    calibrator: IdentityCalibrator
+    calibrator: Calibrator
     thresholds: Thresholds
     fitting: Fitting
 

@@ -9,11 +9,12 @@ from model.errors import ErrorCode, SteelsightError
 
 ALLOWED_OBJECTS = {
     "keras": frozenset({"Sequential", "DTypePolicy"}),
-    "keras.initializers": frozenset({"GlorotUniform", "Zeros"}),
+    "keras.initializers": frozenset({"GlorotUniform", "Ones", "Zeros"}),
     "keras.layers": frozenset(
         {
             "Activation",
             "AveragePooling2D",
+            "BatchNormalization",
             "Conv2D",
             "Dense",
             "Dropout",

@@ -19,7 +19,10 @@ RESCALE = 1 / 255
 
 
 class Block(BaseModel):
-    """One convolution with ReLU, and pooling before it, after it, both or neither (1 means none)."""
+    """One convolution with ReLU, and pooling before it, after it, both or neither (1 means none).
+
+    normalize: batch normalisation between convolution and ReLU, in place of the convolution's bias.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +33,7 @@ class Block(BaseModel):
     pooling: Literal["max", "average"] = "max"
     pool_before: int = Field(default=1, ge=1, le=64)
     pool_after: int = Field(default=2, ge=1, le=64)
+    normalize: bool = False
 
 
 class Layer(NamedTuple):
@@ -76,6 +80,8 @@ class NetworkConfig(BaseModel):
             side = _positive(_convolved(side, block), f"convolution_{number}", side, block.kernel)
             depth = block.filters
             layers.append(Layer(f"convolution_{number}", (side, side, depth)))
+            if block.normalize:
+                layers += [Layer(f"{name}_{number}", (side, side, depth)) for name in ("normalization", "relu")]
             if block.pool_after > 1:
                 side = _positive(side // block.pool_after, f"pool_{number}", side, block.pool_after)
                 layers.append(Layer(f"pool_{number}", (side, side, depth)))
@@ -119,10 +125,14 @@ def build(config: NetworkConfig) -> keras.Model:
                 block.kernel,
                 strides=block.stride,
                 padding=block.padding,
-                activation="relu",
+                activation=None if block.normalize else "relu",
+                use_bias=not block.normalize,
                 name=f"convolution_{number}",
             )
         )
+        if block.normalize:
+            stack.append(layers.BatchNormalization(name=f"normalization_{number}"))
+            stack.append(layers.Activation("relu", name=f"relu_{number}"))
         if block.pool_after > 1:
             stack.append(pool(block.pool_after, name=f"pool_{number}"))
     stack.append(
@@ -163,11 +173,23 @@ def _positive(side: int, layer: str, before: int, window: int) -> int:
 
 
 STEEL_BLOCKS = (Block(filters=16), Block(filters=32))
+# Large kernels see a whole small defect at once, and the last pool takes in the whole map (22 x 22 on 128 px, 23 x 23
+# on 64): what a defect looks like is learned once and not for every place of the tile. docs/log.md has the figures.
+LOCAL_128_BLOCKS = (
+    Block(filters=32, kernel=7, stride=2, normalize=True),
+    Block(filters=64, kernel=9, pool_after=22, normalize=True),
+)
+LOCAL_64_BLOCKS = (
+    Block(filters=48, kernel=7, normalize=True),
+    Block(filters=96, kernel=7, pool_after=23, normalize=True),
+)
 
 PRESETS: dict[str, NetworkConfig] = {
     "steel-128": NetworkConfig(input_size=128, blocks=STEEL_BLOCKS),
     "steel-64": NetworkConfig(input_size=64, blocks=STEEL_BLOCKS),
     "steel-128-deep": NetworkConfig(input_size=128, blocks=(*STEEL_BLOCKS, Block(filters=64))),
+    "steel-128-local": NetworkConfig(input_size=128, blocks=LOCAL_128_BLOCKS, dropout=0.3),
+    "steel-64-local": NetworkConfig(input_size=64, blocks=LOCAL_64_BLOCKS, dropout=0.3),
     "rgb-224": NetworkConfig(
         input_size=224,
         channels=3,

@@ -6,6 +6,7 @@ Exit code 0 done, 1 a fault in the data or model, 2 wrong usage, 130 stopped by 
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,15 +19,23 @@ from model.errors import SteelsightError
 from model.network import DEFAULT_PRESET, PRESETS
 from model.registry import Registry, models_folder
 from training.checkpoint import Checkpoint, Run
+from training.checks.finding import Finding, Severity
+from training.checks.report import summary, write_report
+from training.compare import write_comparison
 from training.config import load_experiment
 from training.errors import DataFault, UsageFault
-from training.grouping import with_groups
-from training.run import Outcome, evaluate_version, labelled_records, require_binary, train
-from training.scan import fingerprint, scan
+from training.importers import FORMATS, import_source
+from training.outcome import Outcome
+from training.prepare import labelled_records, require_binary
+from training.run import compare_versions, evaluate_version, train
+from training.scan import Record, fingerprint, scan
 from training.synthetic import synthesize
-from training.validate import Finding, Severity, validate
+from training.validate import check
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+# What of an experiment can be said on the command line.
+EXPERIMENT_FLAGS = ("preset", "epochs", "seed", "max_escape", "confidence")
 
 # Enough to see what a finding is about without scrolling past the others.
 FILES_SHOWN = 5
@@ -52,8 +61,15 @@ def parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     synthesize.set_defaults(run=run_synthesize)
 
+    importer = commands.add_parser("import", parents=[shared], help="turn a public data set into a data folder")
+    importer.add_argument("format", metavar="FORMAT", choices=sorted(FORMATS), help=", ".join(sorted(FORMATS)))
+    importer.add_argument("source", metavar="SOURCE", type=Path, help="the unpacked data set")
+    importer.add_argument("data", metavar="DATA", type=Path, help="an empty or new folder")
+    importer.set_defaults(run=run_import)
+
     check = commands.add_parser("check", parents=[shared], help="find what would make a training unsound; exit 1 if so")
     check.add_argument("data", metavar="DATA", type=Path)
+    check.add_argument("--report", type=Path, metavar="DIR", help="write the findings there, with thumbnails")
     check.set_defaults(run=run_check)
 
     train = commands.add_parser("train", parents=[shared], help="train, evaluate and publish a version")
@@ -64,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--epochs", type=int, metavar="N")
     train.add_argument("--seed", type=int, metavar="S")
+    train.add_argument("--max-escape", type=float, metavar="SHARE", help="escape budget that `review` is to certify")
+    train.add_argument("--confidence", type=float, metavar="C", help="with which it is to be kept (default: 0.95)")
     train.add_argument("--activate", action="store_true", help="make the new version the active one")
     train.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
     train.set_defaults(run=run_train)
@@ -71,7 +89,25 @@ def parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", parents=[shared], help="score a version on a labelled folder")
     evaluate.add_argument("version", metavar="VERSION")
     evaluate.add_argument("data", metavar="DATA", type=Path)
+    evaluate.add_argument("--report", type=Path, metavar="DIR", help="write the report there: HTML, JSON, model card")
+    evaluate.add_argument("--unseen", action="store_true", help="leave out groups the version was fitted or tuned on")
     evaluate.set_defaults(run=run_evaluate)
+
+    compare = commands.add_parser("compare", parents=[shared], help="two versions on one folder: what really differs")
+    compare.add_argument("a", metavar="A")
+    compare.add_argument("b", metavar="B")
+    compare.add_argument("data", metavar="DATA", type=Path)
+    compare.add_argument("--report", type=Path, metavar="DIR", help="write comparison.html and comparison.json there")
+    compare.add_argument("--unseen", action="store_true", help="leave out groups either was fitted or tuned on")
+    compare.set_defaults(run=run_compare)
+
+    explain = commands.add_parser("explain", parents=[shared], help="show what a version saw in one image: a page")
+    explain.add_argument("version", metavar="VERSION", help="a version's name, or `active`")
+    explain.add_argument("image", metavar="IMAGE", type=Path)
+    explain.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="new folder for explain.html and its PNGs"
+    )
+    explain.set_defaults(run=run_explain)
     return top
 
 
@@ -91,41 +127,113 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def run_import(arguments: argparse.Namespace) -> int:
+    """Write a data folder from a public format; what stays behind is said on stderr."""
+    with tqdm(unit="image", disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        summary = import_source(arguments.format, arguments.source, arguments.data, show)
+    for reason, files in (summary.left_out | summary.remarks).items():
+        verb = "left out" if reason in summary.left_out else "imported, but look at"
+        shown = ", ".join(files[:FILES_SHOWN]) + (", ..." if len(files) > FILES_SHOWN else "")
+        print(f"{verb}: {len(files)} {reason}: {shown}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(asdict(summary)))
+    else:
+        print(f"{summary.images} images in {arguments.data}: {summary.ok} ok, {summary.defect} defect")
+    return EXIT_DONE
+
+
 def run_check(arguments: argparse.Namespace) -> int:
     """Print findings; exit 1 if one of them makes a training unsound."""
-    records = with_groups(scan(arguments.data))
-    with tqdm(total=len(records), unit="image", disable=not sys.stderr.isatty()) as bar:
-        findings = validate(records, bar.update)
-    for finding in findings:
+    records = scan(arguments.data)
+    with tqdm(total=len(records), desc="reading", unit="image", disable=not sys.stderr.isatty()) as bar:
+        verdict = check(records, bar.update)
+    for finding in verdict.findings:
         _tell(finding)
-    groups = len({record.group for record in records})
-    unsound = any(finding.severity is Severity.ERROR for finding in findings)
+    told = summary(verdict.records, verdict.findings, verdict.shortcuts, verdict.sound)
+    if arguments.report:
+        page = write_report(arguments.report, arguments.data.resolve(), told, verdict.records)
+        print(f"report: {page}", file=sys.stderr)
     if arguments.json:
-        listed = [asdict(finding) for finding in findings]
-        print(json.dumps({"images": len(records), "groups": groups, "sound": not unsound, "findings": listed}))
+        print(json.dumps(told))
     else:
-        print(f"{len(records)} images of {groups} groups: {'training would be unsound' if unsound else 'sound'}")
-    return EXIT_FAULT if unsound else EXIT_DONE
+        soundness = "sound" if verdict.sound else "training would be unsound"
+        print(f"{len(records)} images of {verdict.groups} groups: {soundness}")
+    return EXIT_DONE if verdict.sound else EXIT_FAULT
 
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train, or resume a training; print the version."""
+    # Found out now and not after hours of training.
+    arguments.models.mkdir(parents=True, exist_ok=True)
     checkpoint, run = _resumed(arguments) if arguments.resume else _started(arguments)
     try:
         outcome = train(run, checkpoint, arguments.models)
     except KeyboardInterrupt:
-        print(f"\n{_where_it_stands(checkpoint)}", file=sys.stderr)
+        print(f"\n{_where_it_stands(checkpoint, arguments)}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    _report(outcome, arguments.json)
     if arguments.activate:
         Registry(arguments.models).activate(outcome.version)
-    _report(outcome, arguments.json)
     return EXIT_DONE
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Score a published version on a labelled folder."""
-    _report(evaluate_version(arguments.version, arguments.data, arguments.models), arguments.json)
+    _require_folder(arguments.report)
+    outcome = evaluate_version(
+        arguments.version, arguments.data, arguments.models, report=arguments.report, unseen=arguments.unseen
+    )
+    _report(outcome, arguments.json)
     return EXIT_DONE
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Print how two versions differ on one folder; write the page if a folder for it is given."""
+    _require_folder(arguments.report)
+    found = compare_versions(arguments.a, arguments.b, arguments.data, arguments.models, unseen=arguments.unseen)
+    if arguments.report:
+        write_comparison(arguments.report, found)
+    for name, each in found.metrics.items():
+        difference = each.difference
+        span = "" if difference.low is None else f"  ({difference.low:+.3f} to {difference.high:+.3f})"
+        shown = f"  b is {each.shown}" if each.shown else ""
+        values = f"{each.a.value:.3f} {each.b.value:.3f} {difference.value:+.3f}"
+        print(f"{name:>27}: {values}{span}{shown}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(found.summary()))
+    return EXIT_DONE
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """Write pictures and a page of what a version saw in one image; print where the page is."""
+    from training.explain import explain_image
+
+    explanation = explain_image(arguments.version, arguments.image, arguments.out, arguments.models)
+    page = str(arguments.out / "explain.html")
+    inspection, (y, x, height, width) = explanation.inspection, explanation.box
+    if arguments.json:
+        tile = {"x": x, "y": y, "width": width, "height": height}
+        probability = inspection.defect_probability
+        print(
+            json.dumps({"page": page, "verdict": inspection.verdict, "defect_probability": probability, "tile": tile})
+        )
+    else:
+        print(page)
+    return EXIT_DONE
+
+
+def _require_folder(report: Path | None) -> None:
+    """Raises `UsageFault` before the work of minutes, not after it."""
+    try:
+        if report:
+            report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"--report {report} cannot be made a folder ({error.strerror}); name another") from error
 
 
 def _tell(finding: Finding) -> None:
@@ -147,12 +255,13 @@ def _report(outcome: Outcome, as_json: bool) -> None:
 def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     if arguments.data is None:
         raise UsageFault("DATA is needed: the folder of labelled images (or --resume RUN)")
-    overrides = {name: getattr(arguments, name) for name in ("preset", "epochs", "seed")}
+    overrides = {name: getattr(arguments, name) for name in EXPERIMENT_FLAGS}
     experiment = load_experiment(arguments.config, overrides)
     require_binary(experiment)
 
     data = arguments.data.resolve()
     records = labelled_records(data, experiment)
+    _warn_of_faults(arguments.data, records)
     run = Run(
         version=new_version(experiment.preset), data=data, fingerprint=fingerprint(records), experiment=experiment
     )
@@ -161,23 +270,34 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     return checkpoint, run
 
 
+def _warn_of_faults(data: Path, records: Sequence[Record]) -> None:
+    """Training goes on, for what cannot be used is left out; but whoever signs the figures must have been told."""
+    for finding in check(records).findings:
+        if finding.severity is Severity.ERROR:
+            print(f"warning: {finding.kind}: {finding.message}; see python -m training check {data}", file=sys.stderr)
+
+
 def _resumed(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
-    given = [name for name in ("data", "config", "preset", "epochs", "seed") if getattr(arguments, name) is not None]
+    given = [name for name in ("data", "config", *EXPERIMENT_FLAGS) if getattr(arguments, name) is not None]
     if given:
         raise UsageFault(f"--resume goes on with the run as it was started; leave out {', '.join(given)}")
     checkpoint = Checkpoint(arguments.resume)
-    return checkpoint, checkpoint.run()
+    run = checkpoint.run()
+    if run.version in Registry(arguments.models).versions():
+        raise UsageFault(
+            f"{run.version} is trained and published; make it active: python -m model activate {run.version}"
+        )
+    return checkpoint, run
 
 
-def _where_it_stands(checkpoint: Checkpoint) -> str:
+def _where_it_stands(checkpoint: Checkpoint, arguments: argparse.Namespace) -> str:
     state = checkpoint.state()
     kept = "no epoch was finished"
     if state.finished:
         kept = f"best so far: epoch {state.best.number}, validation AUROC {state.best.validation_auroc:.3f}"
-    return (
-        f"stopped after {state.finished} epochs ({kept}); "
-        f"resume with: python -m training train --resume {checkpoint.folder}"
-    )
+    command = ["python", "-m", "training", "train", "--resume", checkpoint.folder, "--models", arguments.models]
+    command += ["--activate"] * arguments.activate
+    return f"stopped after {state.finished} epochs ({kept}); resume with: {shlex.join(map(str, command))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,6 +316,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except OSError as error:
+        # A folder that cannot be read or written, or a full disk: the system's own words name the file.
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAULT
     return exit_code
 
 

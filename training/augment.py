@@ -10,20 +10,39 @@ from training.config import Augmentation
 def augment(tiles: Frame, settings: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """uint8 tiles of shape (n, size, size) -> float32 of the same shape, 0 to 255.
 
-    Mirrors keep the rolling direction vertical; exposure, black level and noise stay within the camera's range.
+    Without `turns` the rolling direction stays vertical. Light (gamma, gain, fall-off, black level) changes before the
+    sensor's noise is added.
     """
-    count = len(tiles)
+    count, size = tiles.shape[:2]
     if settings.flips:
         tiles = _mirror(_mirror(tiles, 1, rng), 2, rng)
-    gain = rng.uniform(1 - settings.gain, 1 + settings.gain, (count, 1, 1)).astype(np.float32)
-    offset = rng.uniform(-settings.offset, settings.offset, (count, 1, 1)).astype(np.float32)
-    deviation = rng.uniform(0, settings.noise, (count, 1, 1)).astype(np.float32)
+    if settings.turns:
+        tiles = np.where(_coin(count, rng), tiles.swapaxes(1, 2), tiles)
+    power = _between(1 - settings.gamma, 1 + settings.gamma, count, rng)
+    gain = _between(1 - settings.gain, 1 + settings.gain, count, rng)
+    offset = _between(-settings.offset, settings.offset, count, rng)
     changed = rng.standard_normal(tiles.shape, np.float32)
-    changed *= deviation
-    changed += tiles * gain + offset
+    changed *= _between(0, settings.noise, count, rng)
+    changed += (tiles / np.float32(255)) ** power * (
+        255 * gain * _fall_off(settings.gradient, count, size, rng)
+    ) + offset
     return np.clip(changed, 0, 255, out=changed)
 
 
+def _fall_off(strength: float, count: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Light over the tile, 1 in the middle: a ramp across and a ramp along, float32 (count, size, size)."""
+    ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
+    across, along = (_between(-strength, strength, count, rng) for _ in range(2))
+    return 1 + across * ramp[np.newaxis, np.newaxis] + along * ramp[np.newaxis, :, np.newaxis]
+
+
 def _mirror(tiles: Frame, axis: int, rng: np.random.Generator) -> Frame:
-    chosen = rng.random((len(tiles), 1, 1)) < 0.5
-    return np.where(chosen, np.flip(tiles, axis), tiles)
+    return np.where(_coin(len(tiles), rng), np.flip(tiles, axis), tiles)
+
+
+def _coin(count: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    return rng.random((count, 1, 1)) < 0.5
+
+
+def _between(low: float, high: float, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)

@@ -2,9 +2,10 @@
 
     <runs>/<run>/
         run.json            experiment and data this run was started with
-        state.json          the last finished epoch and the best one; names the two files below
+        state.json          the last finished epoch and the best one; names the files below
         last-0007.keras     network and optimiser after that epoch
-        best-0005.keras     network of the best epoch
+        averaged-0007.keras its averaged weights
+        best-0005.keras     averaged weights of the best epoch
 
 `state.json` is replaced last, in one step: a run that is killed at any moment continues from the
 last finished epoch.
@@ -99,32 +100,34 @@ class Checkpoint:
         except (OSError, ValidationError) as error:
             raise DataFault(f"{path} cannot be read; start the training anew") from error
 
-    def save(self, state: State, network: "keras.Model") -> None:
-        """Keep the network after the last epoch of `state`, and as the best one if that epoch is the best."""
-        last = self._last(state)
-        network.save(_beside(last))
-        _beside(last).rename(last)
+    def save(self, state: State, network: "keras.Model", averaged: "keras.Model") -> None:
+        """Keep the network after the last epoch of `state`, and its averaged weights if that epoch is the best."""
+        last, mean, best = self._last(state), self._averaged(state), self.best_file(state)
+        self._write(last, network)
+        self._write(mean, averaged)
         if state.best is state.history[-1]:
-            best = self.best_file(state)
-            network.save(_beside(best))
-            _beside(best).rename(best)
+            self._write(best, averaged)
         replace_text(self.folder / STATE, state.model_dump_json(indent=2) + "\n")
-        for old in set(self.folder.glob("*.keras")) - {last, self.best_file(state)}:
+        for old in set(self.folder.glob("*.keras")) - {last, mean, best}:
             old.unlink()
 
-    def load_last(self, state: State) -> "keras.Model":
-        """The network with its optimiser after the last finished epoch."""
+    def load_last(self, state: State) -> tuple["keras.Model", "keras.Model"]:
+        """The network with its optimiser after the last finished epoch, and its averaged weights."""
         import keras
 
-        return keras.models.load_model(self._last(state))
+        return keras.models.load_model(self._last(state)), keras.models.load_model(self._averaged(state))
 
     def best_file(self, state: State) -> Path:
         """The best epoch's network."""
         return self.folder / f"best-{state.best.number:04d}.keras"
 
+    def _write(self, file: Path, network: "keras.Model") -> None:
+        beside = file.with_name(f".{file.name}.partial.keras")
+        network.save(beside)
+        beside.rename(file)
+
+    def _averaged(self, state: State) -> Path:
+        return self.folder / f"averaged-{state.finished:04d}.keras"
+
     def _last(self, state: State) -> Path:
         return self.folder / f"last-{state.finished:04d}.keras"
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial.keras")

@@ -20,21 +20,25 @@ class Augmentation(Settings):
     """Changes a line camera produces by itself; see `training.augment`."""
 
     flips: bool = Field(True, description="mirror along and across the rolling direction")
+    turns: bool = Field(False, description="quarter turns, where the surface has no direction")
     gain: float = Field(0.15, ge=0, lt=1, description="exposure: grey values times 1 - gain to 1 + gain")
     offset: float = Field(10.0, ge=0, le=128, description="black level: plus or minus this many grey values")
-    noise: float = Field(3.0, ge=0, le=64, description="largest standard deviation of added noise, grey values")
+    gamma: float = Field(0.2, ge=0, lt=1, description="grey values to the power of 1 - gamma to 1 + gamma")
+    gradient: float = Field(0.15, ge=0, lt=1, description="light falls off by so much from one side to the other")
+    noise: float = Field(4.0, ge=0, le=64, description="largest standard deviation of added noise, grey values")
 
 
 class SplitShares(Settings):
     """Shares of the groups of each defect type."""
 
-    validation: float = Field(0.2, gt=0, lt=1, description="chooses the best epoch and the thresholds")
+    calibration: float = Field(0.15, gt=0, lt=1, description="chooses the best epoch and fits the calibrator")
+    threshold: float = Field(0.15, gt=0, lt=1, description="certifies the thresholds; used for nothing else")
     test: float = Field(0.2, gt=0, lt=1, description="seen once, by the evaluation")
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation + test must leave a share to train on")
+        if self.calibration + self.threshold + self.test >= 1:
+            raise ValueError("calibration, threshold and test must leave a share to train on")
         return self
 
 
@@ -46,11 +50,18 @@ class Experiment(Settings):
     epochs: int = Field(12, ge=1, le=100_000)
     patience: int = Field(6, ge=1, description="stop after so many epochs without a better one")
     batch_size: int = Field(32, ge=1, le=65536)
-    learning_rate: float = Field(0.001, gt=0, le=1, description="of Adam")
+    learning_rate: float = Field(0.001, gt=0, le=1, description="of AdamW after the warm-up; falls to 0 as a cosine")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="of AdamW")
+    warm_up: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises")
+    averaging: float = Field(
+        0.99, ge=0, lt=1, description="momentum of the averaged weights that are kept; 0: the last"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     stride: int | None = Field(None, ge=1, description="px between tiles cut from larger images; none: half a tile")
     defect_types: tuple[str, ...] = Field((), description="use only these defect types; empty: all")
     min_defect_pixels: int = Field(20, ge=1, description="a tile with so many masked pixels is a defect")
+    max_escape: float | None = Field(None, gt=0, lt=1, description="escape budget; none: thresholds from overkill")
+    confidence: float = Field(0.95, gt=0, lt=1, description="with which the escape budget is to be kept")
     augmentation: Augmentation = Augmentation()
     split: SplitShares = SplitShares()
 
@@ -77,7 +88,16 @@ class Experiment(Settings):
 
 
 # What a preset is trained with unless the experiment says otherwise, where it differs from the defaults above.
-RECIPES: dict[str, dict[str, Any]] = {"rgb-224": {"epochs": 20, "patience": 20, "learning_rate": 0.001}}
+RECIPES: dict[str, dict[str, Any]] = {
+    "rgb-224": {
+        "epochs": 20,
+        "patience": 20,
+        "learning_rate": 0.001,
+        "weight_decay": 0.0,
+        "warm_up": 0.0,
+        "averaging": 0.0,
+    }
+}
 
 
 def load_experiment(file: Path | None, overrides: dict[str, Any]) -> Experiment:

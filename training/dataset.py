@@ -16,6 +16,8 @@ from model.image import Frame, decode
 from model.tiling import Fit, TileGrid, extend, resize
 from training.scan import Record
 
+Mask = npt.NDArray[np.bool_]
+
 # A mask is drawn in black and white; JPEG masks and soft brushes are cut in the middle.
 MASK_LEVEL = 128
 
@@ -26,6 +28,7 @@ class TileSet:
 
     tiles: uint8 (n, tile, tile), possibly on disk. defect: bool (n,). group: str (n,). file: index of the record, (n,).
     left_out: why images and tiles are missing, with counts.
+    masked: masked pixels in each tile, (n,); all 0 where whole images are resized, None where nobody counted.
     """
 
     tiles: Frame
@@ -33,13 +36,15 @@ class TileSet:
     group: npt.NDArray[np.str_]
     file: npt.NDArray[np.intp]
     left_out: Counter[str] = field(default_factory=Counter)
+    masked: npt.NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.defect)
 
     def select(self, chosen: npt.NDArray[np.bool_]) -> Self:
         """The tiles where `chosen`, bool of shape (n,), is true; they are copied to memory."""
-        return type(self)(self.tiles[chosen], self.defect[chosen], self.group[chosen], self.file[chosen])
+        masked = None if self.masked is None else self.masked[chosen]
+        return type(self)(self.tiles[chosen], self.defect[chosen], self.group[chosen], self.file[chosen], masked=masked)
 
     @property
     def groups(self) -> int:
@@ -64,12 +69,14 @@ def cut(
     left_out: Counter[str] = Counter()
     counts: list[int] = []
     defect: list[npt.NDArray[np.bool_]] = []
+    masked: list[npt.NDArray[np.intp]] = []
     with tempfile.TemporaryFile(dir=scratch) as file:
         for record in records:
-            tiles, labels = _label_tiles(record, fitting, min_defect_pixels, left_out)
+            tiles, labels, pixels = _label_tiles(record, fitting, min_defect_pixels, left_out)
             tiles.tofile(file)
             counts.append(len(tiles))
             defect.append(labels)
+            masked.append(pixels)
             on_image()
         file.flush()
         shape = (sum(counts), fitting.tile, fitting.tile)
@@ -81,18 +88,19 @@ def cut(
         group=np.repeat([str(record.group) for record in records], counts),
         file=np.repeat(np.arange(len(records)), counts),
         left_out=left_out,
+        masked=np.concatenate(masked),
     )
 
 
 def _label_tiles(
     record: Record, fitting: Fitting, min_defect_pixels: int, left_out: Counter[str]
-) -> tuple[Frame, npt.NDArray[np.bool_]]:
-    """Tiles uint8 (n, tile, tile) and labels bool (n,) of one record; n is 0 for an image that is left out."""
-    nothing = np.empty((0, fitting.tile, fitting.tile), np.uint8), np.empty(0, np.bool_)
+) -> tuple[Frame, npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Tiles uint8 (n, tile, tile), labels bool (n,) and masked pixels (n,); n is 0 for an image that is left out."""
+    nothing = np.empty((0, fitting.tile, fitting.tile), np.uint8), np.empty(0, np.bool_), np.empty(0, np.intp)
     try:
         frame = decode(record.path.read_bytes())
         if fitting.fit is Fit.RESIZE:
-            return resize(frame, fitting.tile)[np.newaxis], np.array([record.label == "defect"])
+            return resize(frame, fitting.tile)[np.newaxis], np.array([record.label == "defect"]), np.zeros(1, np.intp)
         mask = _mask(record, frame)
     except (SteelsightError, _Unusable) as error:
         left_out[error.args[0] if isinstance(error, _Unusable) else "images that cannot be read"] += 1
@@ -101,7 +109,21 @@ def _label_tiles(
     defect, ok = masked_pixels >= min_defect_pixels, masked_pixels == 0
     if unclear := int((~defect & ~ok).sum()):
         left_out[f"tiles with 1 to {min_defect_pixels - 1} masked pixels"] += unclear
-    return tiles[defect | ok], defect[defect | ok]
+    chosen = defect | ok
+    return tiles[chosen], defect[chosen], masked_pixels[chosen]
+
+
+def surface(record: Record, fitting: Fitting) -> tuple[Frame, Mask]:
+    """Frame and mask of a record that `cut` found usable, both of the same shape and at least a tile on each side.
+
+    Where whole images are resized, the mask of a defect is white all over.
+    """
+    frame = decode(record.path.read_bytes())
+    if fitting.fit is Fit.RESIZE:
+        whole = resize(frame, fitting.tile)
+        return whole, np.full(whole.shape, record.label == "defect")
+    mask = _mask(record, frame).astype(np.uint8)
+    return extend(frame, fitting.tile), extend(mask, fitting.tile).astype(np.bool_)
 
 
 class _Unusable(Exception):

@@ -41,12 +41,25 @@ def scan(data: Path) -> list[Record]:
     """All records of a data folder, in order of file name. Raises `DataFault`."""
     if not data.is_dir():
         raise DataFault(f"{data} is not a folder; see data/README.md for how one is laid out")
-    masks = {path.stem: path for path in _images(data / MASKS_FOLDER)}
+    masks = _masks(data / MASKS_FOLDER)
     records = {record.file: record for record in _from_folders(data, masks)}
     records |= {record.file: record for record in _from_labels(data, masks)}
     if not records:
         raise DataFault(f"{data} holds no labelled images: put them below {data}/ok and {data}/defect")
+    _check_masks_are_not_shared(records.values())
     return [records[file] for file in sorted(records)]
+
+
+def _check_masks_are_not_shared(records: Iterable[Record]) -> None:
+    owners: dict[Path, str] = {}
+    for record in records:
+        if record.label == "defect" and record.mask:
+            if record.mask in owners:
+                raise DataFault(
+                    f"{owners[record.mask]} and {record.file} share the mask {record.mask.name}, which can only "
+                    "be of one of them; give every image a name of its own"
+                )
+            owners[record.mask] = record.file
 
 
 def fingerprint(records: Iterable[Record]) -> str:
@@ -55,9 +68,19 @@ def fingerprint(records: Iterable[Record]) -> str:
     for record in records:
         mask = record.mask.read_bytes() if record.mask else b""
         for part in (record.file, record.label, record.defect_type, record.group or ""):
-            digest.update(part.encode() + b"\0")
+            # A file name need not be UTF-8.
+            digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
         digest.update(hashlib.sha256(record.path.read_bytes()).digest() + hashlib.sha256(mask).digest())
     return digest.hexdigest()
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    masks: dict[str, Path] = {}
+    for path in _images(folder):
+        if path.stem in masks:
+            raise DataFault(f"{masks[path.stem]} and {path} are masks for the same image name; keep one of them")
+        masks[path.stem] = path
+    return masks
 
 
 def _from_folders(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
@@ -65,7 +88,8 @@ def _from_folders(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
         yield _record(data, path, "ok", NO_DEFECT, None, masks)
     for path in _images(data / "defect"):
         inside = path.relative_to(data / "defect").parts
-        yield _record(data, path, "defect", inside[0] if len(inside) > 1 else "defect", None, masks)
+        defect_type = inside[0] if len(inside) > 1 else "defect"
+        yield _record(data, path, "defect", _defect_type(defect_type, str(path)), None, masks)
 
 
 def _from_labels(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
@@ -94,18 +118,30 @@ def _from_row(data: Path, table: Path, line: int, row: dict[str, str], masks: di
     file = PurePosixPath((row["file"] or "").strip())
     if file.is_absolute() or ".." in file.parts or not file.name:
         raise DataFault(f"{table} line {line}: file {row['file']!r} is not a path inside the data folder")
-    if not (data / file).is_file():
+    if not _is_file(data / file):
         raise DataFault(f"{table} line {line}: there is no file {data / file}")
     group = (row.get("group") or "").strip() or None
+    defect_type = (row.get("defect_type") or "").strip() or "defect"
     match (row["label"] or "").strip():
         case "ok":
             return _record(data, data / file, "ok", NO_DEFECT, group, masks)
         case "defect":
-            return _record(
-                data, data / file, "defect", (row.get("defect_type") or "").strip() or "defect", group, masks
-            )
+            return _record(data, data / file, "defect", _defect_type(defect_type, f"{table} line {line}"), group, masks)
         case other:
             raise DataFault(f"{table} line {line}: label {other!r} is neither `ok` nor `defect`")
+
+
+def _defect_type(name: str, where: str) -> str:
+    if name == NO_DEFECT:
+        raise DataFault(f"{where}: a defect cannot be of the type `{NO_DEFECT}`, which stands for ok; rename it")
+    return name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _record(

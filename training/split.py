@@ -1,4 +1,4 @@
-"""Groups -> train, validation, test: a group is never on two sides."""
+"""Groups -> train, calibration, threshold, test: a group is never on two sides."""
 
 import zlib
 from collections import Counter, defaultdict
@@ -10,12 +10,16 @@ import numpy as np
 from training.config import SplitShares
 from training.scan import NO_DEFECT, Record
 
+# No folder name can be this, so it is no defect type's name.
+POOLED = "rare/types"
+
 
 class Part(StrEnum):
     """What a group is used for."""
 
     TRAIN = "train"
-    VALIDATION = "validation"
+    CALIBRATION = "calibration"
+    THRESHOLD = "threshold"
     TEST = "test"
 
 
@@ -23,11 +27,12 @@ def split(records: Sequence[Record], shares: SplitShares, seed: int) -> dict[str
     """Group -> part, stratified by defect type; every record must have its group.
 
     A group counts for the rarest defect type it shows, so that rare types reach every part if they can:
-    with three groups or more each part gets one.
+    with four groups or more each part gets one.
     """
     strata: dict[str, list[str]] = defaultdict(list)
     for group, kind in _strata(records).items():
         strata[kind].append(group)
+    _pool_the_rare(strata)
     parts: dict[str, Part] = {}
     for kind, groups in sorted(strata.items()):
         # A generator per stratum: what one defect type gains or loses does not reshuffle the others.
@@ -36,12 +41,27 @@ def split(records: Sequence[Record], shares: SplitShares, seed: int) -> dict[str
     return parts
 
 
+def _pool_the_rare(strata: dict[str, list[str]]) -> None:
+    """Defect types with too few groups for every part share them out together: each part needs some defect."""
+    rare = [kind for kind, groups in strata.items() if kind != NO_DEFECT and len(groups) < len(Part)]
+    pooled = [group for kind in rare for group in strata.pop(kind)]
+    if 0 < len(pooled) < len(Part):
+        common = max((kind for kind in strata if kind != NO_DEFECT), key=lambda kind: len(strata[kind]), default=None)
+        if common is not None:
+            strata[common] = [*strata[common], *pooled]
+            return
+    if pooled:
+        strata[POOLED] = pooled
+
+
 def _deal(count: int, shares: SplitShares) -> list[Part]:
     """Parts for `count` groups in random order; train comes first when there are too few for all."""
-    test = max(round(count * shares.test), 1) if count >= 2 else 0
-    validation = max(round(count * shares.validation), 1) if count >= 3 else 0
-    train = count - test - validation
-    return [Part.TRAIN] * train + [Part.VALIDATION] * validation + [Part.TEST] * test
+    test = min(max(round(count * shares.test), 1), count - 1)
+    threshold = min(max(round(count * shares.threshold), 1), count - 1 - test)
+    calibration = min(max(round(count * shares.calibration), 1), count - 1 - test - threshold)
+    train = count - test - threshold - calibration
+    parts = {Part.TRAIN: train, Part.CALIBRATION: calibration, Part.THRESHOLD: threshold, Part.TEST: test}
+    return [part for part, groups in parts.items() for _ in range(groups)]
 
 
 def _strata(records: Sequence[Record]) -> dict[str, str]:

@@ -65,6 +65,38 @@ SHAPES = {
         ("logits", (1,)),
         ("probability", (1,)),
     ],
+    "steel-128-local": [
+        ("rescale", (128, 128, 1)),
+        ("convolution_1", (61, 61, 32)),
+        ("normalization_1", (61, 61, 32)),
+        ("relu_1", (61, 61, 32)),
+        ("pool_1", (30, 30, 32)),
+        ("convolution_2", (22, 22, 64)),
+        ("normalization_2", (22, 22, 64)),
+        ("relu_2", (22, 22, 64)),
+        ("pool_2", (1, 1, 64)),
+        ("flatten", (64,)),
+        ("dense", (64,)),
+        ("dropout", (64,)),
+        ("logits", (1,)),
+        ("probability", (1,)),
+    ],
+    "steel-64-local": [
+        ("rescale", (64, 64, 1)),
+        ("convolution_1", (58, 58, 48)),
+        ("normalization_1", (58, 58, 48)),
+        ("relu_1", (58, 58, 48)),
+        ("pool_1", (29, 29, 48)),
+        ("convolution_2", (23, 23, 96)),
+        ("normalization_2", (23, 23, 96)),
+        ("relu_2", (23, 23, 96)),
+        ("pool_2", (1, 1, 96)),
+        ("flatten", (96,)),
+        ("dense", (64,)),
+        ("dropout", (64,)),
+        ("logits", (1,)),
+        ("probability", (1,)),
+    ],
 }
 PARAMETERS = {
     "steel-128": 1_848_129,
@@ -72,6 +104,8 @@ PARAMETERS = {
     "steel-128-deep": 826_241,
     "rgb-224": 25_710_922,
     "pool-first-128": 197_073,
+    "steel-128-local": 172_065,
+    "steel-64-local": 234_993,
 }
 
 

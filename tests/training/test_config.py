@@ -38,7 +38,7 @@ def test_a_network_of_ones_own(tmp_path):
         ("seed = -1", "seed = -1"),
         ("epochs = ", "not valid TOML"),
         ("\x00", "not valid TOML"),
-        ("[split]\nvalidation = 0.6\ntest = 0.5", "share to train on"),
+        ("[split]\ncalibration = 0.6\ntest = 0.5", "share to train on"),
         ("[network]\ninput_size = 8\n[[network.blocks]]\nfilters = 4\nkernel = 9", "convolution_1"),
     ],
 )

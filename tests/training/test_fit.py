@@ -6,10 +6,11 @@ import pytest
 from model.network import Block, NetworkConfig
 from training.checkpoint import Checkpoint, Epoch, Run, State
 from training.config import Experiment
+from training.crops import CropSampler, Surface
 from training.dataset import TileSet
 from training.errors import DataFault, UsageFault
 
-NETWORK = NetworkConfig(input_size=16, blocks=(Block(filters=4),), dense_units=8)
+NETWORK = NetworkConfig(input_size=16, blocks=(Block(filters=4, normalize=True),), dense_units=8, dropout=0.2)
 
 
 def tiles(count: int, seed: int) -> TileSet:
@@ -21,6 +22,23 @@ def tiles(count: int, seed: int) -> TileSet:
     return TileSet(grey, defect, np.array([str(n) for n in range(count)]), np.arange(count))
 
 
+def crops(shown: TileSet) -> CropSampler:
+    """Each tile is a surface of its own; the middle of a defect is masked."""
+    middle = np.zeros((16, 16), bool)
+    middle[6:10, 6:10] = True
+    surfaces = {
+        number: Surface(tile, middle & bool(defect), "spot" if defect else "none", group)
+        for number, (tile, defect, group) in enumerate(zip(shown.tiles, shown.defect, shown.group, strict=True))
+    }
+    return CropSampler(surfaces, shown, min_defect_pixels=10)
+
+
+def train(network_run: Checkpoint, experiment: Experiment) -> State:
+    from training.fit import fit
+
+    return fit(NETWORK, crops(tiles(64, 1)), 64, tiles(32, 2), experiment, network_run)
+
+
 def started(folder, experiment: Experiment) -> Checkpoint:
     run = Checkpoint(folder)
     run.start(Run(version="v", data=folder, fingerprint="0", experiment=experiment))
@@ -28,33 +46,47 @@ def started(folder, experiment: Experiment) -> Checkpoint:
 
 
 def experiment(epochs: int) -> Experiment:
-    return Experiment(network=NETWORK, epochs=epochs, patience=epochs, batch_size=16, seed=4)
+    return Experiment(
+        network=NETWORK, epochs=epochs, patience=epochs, batch_size=16, learning_rate=0.02, averaging=0.8, seed=4
+    )
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    from training.fit import fit, trained_network
+    from training.fit import trained_network
 
-    run = started(tmp_path_factory.mktemp("runs") / "whole", experiment(4))
-    state = fit(NETWORK, tiles(64, 1), tiles(32, 2), run.run().experiment, run)
+    run = started(tmp_path_factory.mktemp("runs") / "whole", experiment(6))
+    state = train(run, run.run().experiment)
     return run, state, trained_network(NETWORK, run, state)
 
 
 def test_it_learns(fitted):
     _, state, _ = fitted
-    assert state.finished == 4
+    assert state.finished == 6
     assert state.best.validation_auroc > 0.9
     assert state.history[-1].loss < state.history[0].loss
 
 
+class Interrupted(Checkpoint):
+    """A run whose process ends after two epochs, right after they are kept."""
+
+    def save(self, state, network, averaged):
+        super().save(state, network, averaged)
+        if state.finished == 2:
+            raise KeyboardInterrupt
+
+
 def test_a_resumed_run_ends_like_an_uninterrupted_one(fitted, tmp_path):
-    from training.fit import fit, trained_network
+    from training.fit import trained_network
 
     _, whole_state, whole = fitted
-    run = started(tmp_path / "stopped", experiment(2))
-    fit(NETWORK, tiles(64, 1), tiles(32, 2), run.run().experiment, run)
-    # Stopped after two of four epochs; what was written is all that the second process knows.
-    resumed = fit(NETWORK, tiles(64, 1), tiles(32, 2), experiment(4), Checkpoint(tmp_path / "stopped"))
+    started(tmp_path / "stopped", experiment(6))
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(tmp_path / "stopped"), experiment(6))
+    # What was written is all that the second process knows.
+    run = Checkpoint(tmp_path / "stopped")
+    assert run.state().finished == 2
+    resumed = train(run, experiment(6))
     assert resumed == whole_state
     for one, other in zip(whole.get_weights(), trained_network(NETWORK, run, resumed).get_weights(), strict=True):
         assert np.array_equal(one, other)
@@ -62,7 +94,8 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(fitted, tmp_path):
 
 def test_only_the_last_and_the_best_network_are_kept(fitted):
     run, state, _ = fitted
-    expected = {"last-0004.keras", run.best_file(state).name, "run.json", "state.json"}
+    kept = {"last-0006.keras", "averaged-0006.keras", run.best_file(state).name}
+    expected = kept | {"run.json", "state.json"}
     assert {path.name for path in run.folder.iterdir()} == expected
 
 

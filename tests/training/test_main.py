@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from model.registry import Registry
 
 SMALL = """
 epochs = {epochs}
@@ -60,10 +63,13 @@ def test_train_evaluate_and_json(folder, experiment, tmp_path):
 
     manifest = json.loads((models / summary["version"] / "manifest.json").read_text())
     assert manifest["data"]["tiles"]["test"] == summary["tiles"]
-    assert set(manifest["data"]["split"].values()) == {"train", "validation", "test"}
+    assert set(manifest["data"]["split"].values()) == {"train", "calibration", "threshold", "test"}
     assert manifest["parity"]["onnx"]["verdict_flips"] == 0
     assert manifest["parity"]["onnx"]["max_probability_difference"] < 1e-6
     assert manifest["fitting"] == {"fit": "tile", "tile": 32, "stride": 16}
+
+    # The thresholds were chosen on the scale of what is served: few good tiles of the whole folder are called.
+    assert summary["metrics"]["overkill_rate"]["value"] < 0.5
 
     evaluated = training("evaluate", summary["version"], folder, "--models", models, "--json")
     assert evaluated.returncode == 0, evaluated.stderr
@@ -75,7 +81,7 @@ def test_train_evaluate_and_json(folder, experiment, tmp_path):
 def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run(folder, experiment, tmp_path):
     config = experiment(10)
     whole = training("train", folder, "--config", config, "--models", tmp_path / "whole/models", "--json")
-    command = ["train", folder, "--config", config, "--models", tmp_path / "stopped/models"]
+    command = ["train", folder, "--config", config, "--models", tmp_path / "stopped here/models"]
     process = subprocess.Popen(
         [sys.executable, "-m", "training", *map(str, command)],
         stderr=subprocess.PIPE,
@@ -83,7 +89,7 @@ def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("stopped/runs/*/state.json")):
+    while not list(tmp_path.glob("stopped here/runs/*/state.json")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -92,13 +98,27 @@ def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run
     assert stdout == ""
     assert "Traceback" not in stderr
     assert "best so far: epoch" in stderr
-    (resume,) = re.findall(r"resume with: python -m training (train --resume \S+)", stderr)
-    assert not (tmp_path / "stopped/models").exists()
+    (resume,) = re.findall(r"resume with: python -m training (train --resume .*)", stderr)
+    assert not Registry(tmp_path / "stopped here/models").versions()
 
-    resumed = training(*resume.split(), "--models", tmp_path / "stopped/models", "--json")
+    resumed = training(*shlex.split(resume), "--json")
     assert resumed.returncode == 0, resumed.stderr
+    again = training(*shlex.split(resume))
+    assert again.returncode == 2
+    assert "is trained and published" in again.stderr
     first, second = (json.loads(done.stdout.splitlines()[-1]) for done in (whole, resumed))
     assert first["metrics"] == second["metrics"]
+
+
+def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp_path):
+    config = experiment(1)
+    config.write_text("learning_rate = 1.0\n" + config.read_text())
+    models = tmp_path / "models"
+    done = training("train", folder, "--config", config, "--models", models, "--activate")
+    assert done.returncode == 1
+    assert "says the same of every tile" in done.stderr.splitlines()[-1]
+    assert not Registry(models).versions()
+    assert Registry(models).active() is None
 
 
 def test_check_tells_faults_and_exits_1(folder, tmp_path):
@@ -124,6 +144,7 @@ def test_check_tells_faults_and_exits_1(folder, tmp_path):
         (["train", "--resume", "nowhere"], 2, "not a training run"),
         (["train", "{data}", "--resume", "nowhere"], 2, "leave out data"),
         (["train", "nowhere"], 1, "is not a folder"),
+        (["train", "{data}", "--models", "/proc/models"], 1, "/proc/models"),
         (["check", "nowhere"], 1, "is not a folder"),
         (["evaluate", "v1", "{data}"], 1, "no model version 'v1'"),
         (["synthesize", "{data}"], 2, "already"),
@@ -148,7 +169,7 @@ def test_a_folder_without_enough_groups_is_a_fault_of_the_data(tmp_path, write_i
         write_image(tmp_path / "data" / name, len(name))
     done = training("train", tmp_path / "data", "--config", experiment(1), "--models", tmp_path / "models")
     assert done.returncode == 1
-    assert "at least three groups" in done.stderr.splitlines()[-1]
+    assert "at least 4 groups" in done.stderr.splitlines()[-1]
 
 
 def test_help_names_every_command():

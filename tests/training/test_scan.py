@@ -1,5 +1,7 @@
 """The folder contract of data/README.md, and what breaks it."""
 
+import os
+
 import pytest
 
 from training.errors import DataFault
@@ -51,6 +53,8 @@ def test_masks_are_found_by_stem(tmp_path, write_image):
         ("file,label\n/etc/passwd,ok\n", "not a path inside"),
         ("file,label\n,ok\n", "not a path inside"),
         ("file,label\na.png,good\n", "neither `ok` nor `defect`"),
+        ("file,label,defect_type\na.png,defect,none\n", "cannot be of the type `none`"),
+        (f"file,label\n{'a' * 300}.png,ok\n", "line 2: there is no file"),
         ("file,label\na.png\n", "neither `ok` nor `defect`"),
         ("file,label\na.png,ok\na.png,defect\n", "listed twice"),
         (b"file,label\n\xff\xfe\x00,ok\n", "cannot be read"),
@@ -90,3 +94,30 @@ def test_the_fingerprint_changes_with_every_thing_that_matters(tmp_path, write_i
     (tmp_path / "labels.csv").write_text("file,label,group\nok/a.png,defect,g\n")
     seen.append(now())
     assert len(set(seen)) == len(seen)
+
+
+def test_two_masks_for_one_name_are_refused(tmp_path, write_image):
+    write_image(tmp_path / "defect/a.png", 1)
+    write_image(tmp_path / "masks/a.png", 2)
+    write_image(tmp_path / "masks/more/a.png", 3)
+    with pytest.raises(DataFault, match="masks for the same image name"):
+        scan(tmp_path)
+
+
+def test_a_defect_folder_cannot_be_called_none(tmp_path, write_image):
+    write_image(tmp_path / "defect/none/a.png", 1)
+    with pytest.raises(DataFault, match="cannot be of the type `none`"):
+        scan(tmp_path)
+
+
+def test_file_names_need_not_be_utf_8(tmp_path, write_image):
+    write_image(tmp_path / "ok/a.png", 1).rename(os.fsdecode(os.fsencode(tmp_path / "ok") + b"/\xff.png"))
+    assert len(fingerprint(scan(tmp_path))) == 64
+
+
+def test_two_defect_images_cannot_share_a_mask(tmp_path, write_image):
+    write_image(tmp_path / "defect/pit/0.png", 1)
+    write_image(tmp_path / "defect/crack/0.png", 2)
+    write_image(tmp_path / "masks/0.png", 3)
+    with pytest.raises(DataFault, match="share the mask"):
+        scan(tmp_path)
