@@ -6,6 +6,7 @@ calibrated one, and the sigmoid of that is the probability. None of them ever re
 different network then, and curves and ranks measured without it would not hold.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -22,7 +23,7 @@ Slope = Annotated[float, Field(ge=1e-6, le=1e6)]
 Intercept = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
-class _LogitCalibrator(BaseModel):
+class _LogitCalibrator(BaseModel, ABC):
     """What all calibrators are: immutable, finite, and a non-decreasing map of the logit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -35,9 +36,9 @@ class _LogitCalibrator(BaseModel):
         """
         return expit(self.calibrated(defect_logit(logits)))
 
+    @abstractmethod
     def calibrated(self, logit: Logit) -> Logit:
         """Calibrated logit of "any defect" from the network's, both float64 of shape (n,)."""
-        raise NotImplementedError
 
 
 class IdentityCalibrator(_LogitCalibrator):
