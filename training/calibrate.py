@@ -31,6 +31,9 @@ Fitter = Callable[[Logit, Labels], Calibrator | None]
 FOLDS = 10
 # With fewer groups of a label, a held-out log loss is that of two or three surfaces: chance would choose.
 MIN_GROUPS_A_LABEL = 5
+# Nats. With few groups the standard error is wide, and balanced batches shift every probability: simplicity alone once
+# kept a network that called half of all tiles defects where a fifth were (0.13 nats behind, "within the error").
+NEGLIGIBLE_LOSS = 0.01
 # A free shape needs about a thousand cases to beat a line (Niculescu-Mizil and Caruana 2005), and many surfaces.
 ISOTONIC_TILES = 1000
 ISOTONIC_TILES_A_LABEL = 100
@@ -79,7 +82,8 @@ def fit_calibrator(logit: Logit, defect: Labels, group: Groups, seed: int) -> Ca
     logit: the network's, of "any defect" (`model.calibration.defect_logit`), finite; all arrays of shape (n,), n >= 1.
     Folds are groups. Of the candidates identity, temperature, Platt and (with enough data) isotonic, the
     simplest is taken whose held-out log loss is at most one standard error behind the best one's (Breiman et al.
-    1984, 3.4.3). Where no choice can be made it is identity, and the reason says why.
+    1984, 3.4.3), and by no more than matters (`NEGLIGIBLE_LOSS`). Where no choice can be made it is identity, and the
+    reason says why.
 
     Raises `DataFault` where a logit is not a finite number.
     """
@@ -94,7 +98,7 @@ def fit_calibrator(logit: Logit, defect: Labels, group: Groups, seed: int) -> Ca
     held_out = {kind: _held_out(fitter, logit, defect, fold) for kind, fitter in _fitters(defect, group).items()}
     usable = {kind: calibrated for kind, calibrated in held_out.items() if calibrated is not None}
     candidates = _compare(usable, defect, group)
-    kind = next(candidate.kind for candidate in candidates if candidate.behind <= candidate.standard_error)
+    kind = next(candidate.kind for candidate in candidates if _as_good(candidate))
     return CalibrationResult(
         **base,
         # A kind that could be fitted without each fold can be fitted with all of them.
@@ -274,6 +278,10 @@ def _no_choice(logit: Logit, defect: Labels, group: Groups) -> str | None:
     if (logit == logit[0]).all():
         return "the network gives every tile the same logit: there is nothing to calibrate"
     return None
+
+
+def _as_good(candidate: Candidate) -> bool:
+    return candidate.behind <= min(candidate.standard_error, NEGLIGIBLE_LOSS)
 
 
 def _why(kind: Kind, candidates: tuple[Candidate, ...]) -> str:
