@@ -1,6 +1,7 @@
 """Fixtures for every package: made-up steel, a small models folder, and the shared real data where there is some."""
 
 import os
+import signal
 
 # Before anything imports TensorFlow: quiet, and on the CPU, so that results do not depend on the machine.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -27,6 +28,10 @@ from model.verdict import Thresholds
 
 if TYPE_CHECKING:
     import keras
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and every process below inherits that: the tests
+# that send it to their own processes would wait for nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_NETWORK = NetworkConfig(input_size=64, blocks=(Block(filters=4), Block(filters=8)), dense_units=16)
 TINY_THRESHOLDS = Thresholds(review=0.3, defect=0.7)
