@@ -1,7 +1,9 @@
 # Two commands do everything: `make run` and `make test`. Each sets itself up.
 
 PYTHON ?= python3
-STEELSIGHT_HOME ?= var
+# A variable that is set and empty counts as not set, as it does for the server.
+STEELSIGHT_HOME := $(or $(STEELSIGHT_HOME),var)
+MODELS := $(or $(STEELSIGHT_MODELS),$(STEELSIGHT_HOME)/models)
 export STEELSIGHT_HOME
 # Generated steel for the starter model: enough for a useful first verdict, little enough for minutes on two cores.
 STARTER_TILES = 6000
@@ -12,7 +14,7 @@ STARTER_EPOCHS = 6
 BIN = .venv/bin
 READY = .venv/.ready
 STARTER_DATA = $(STEELSIGHT_HOME)/starter-data
-ACTIVE = $(STEELSIGHT_HOME)/models/active.json
+ACTIVE = $(MODELS)/active.json
 
 .PHONY: setup run test lint bench lock
 
@@ -28,7 +30,7 @@ run: $(READY) $(ACTIVE)
 	$(BIN)/python -m app serve
 
 $(ACTIVE): | $(READY) $(STARTER_DATA)/labels.csv
-	$(BIN)/python -m training train $(STARTER_DATA) --preset $(STARTER_PRESET) --epochs $(STARTER_EPOCHS) --activate
+	$(BIN)/python -m training train $(STARTER_DATA) --preset $(STARTER_PRESET) --epochs $(STARTER_EPOCHS) --models $(MODELS) --activate
 
 # labels.csv is written last: without it the folder was left half made.
 $(STARTER_DATA)/labels.csv: | $(READY)
@@ -44,7 +46,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY) $(ACTIVE)
-	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.serving --models $(MODELS)
 
 # Needs uv. Hashes, and no registry's address.
 LOCK = uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 pyproject.toml

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.errors import HANDLERS
 from app.metrics import Metrics
-from app.middleware import RecordingMiddleware
+from app.middleware import HeadMiddleware, RecordingMiddleware
 from app.pool import InspectionPool
 from app.routes import docs, health, inspect
 from app.service import Service
@@ -36,6 +36,8 @@ def create_app(settings: Settings) -> FastAPI:
         exception_handlers=HANDLERS,
     )
     app.state.service = service
+    app.add_middleware(HeadMiddleware)
+    # The outermost: its log line and counts see the request as the client sent it.
     app.add_middleware(RecordingMiddleware, metrics=metrics)
     for room in (inspect, health, docs):
         app.include_router(room.router)

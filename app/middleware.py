@@ -1,4 +1,4 @@
-"""Around every request: an id, one log line, the counts, and an answer if something broke."""
+"""Around every request: an id, one log line, the counts, an answer if something broke; HEAD wherever there is GET."""
 
 import asyncio
 
@@ -77,3 +77,25 @@ class RecordingMiddleware:
             client=client[0] if client else None,
             exc_info=record.error,
         )
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET without the body (RFC 9110, 9.3.2): load balancers ask so whether a server is up."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        # Not a copy: the router writes the route it found into this scope, and the log line reads it there.
+        scope["method"] = "GET"
+        try:
+            await self.app(scope, receive, send_head)
+        finally:
+            scope["method"] = "HEAD"

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import (
@@ -48,6 +49,28 @@ MOMENT = _written_as(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,30})?([Zz]|[+-][0-9]{2}:[0-9]{2})",
     "RFC 3339 with an offset, such as 2026-01-31T08:30:00Z (write + as %2B in a query)",
 )
+LEAP_SECOND = re.compile(r":60(\.[0-9]+)?(?=[Zz+-])")
+
+
+def _before_leap_second(value: Any) -> Any:
+    """The last microsecond before a leap second, for Python's time has none.
+
+    RFC 3339 allows 23:59:60 UTC at the end of a month (5.7); any other 60 is left to be refused.
+    """
+    if not isinstance(value, str) or not LEAP_SECOND.search(value):
+        return value
+    before = LEAP_SECOND.sub(":59.999999", value)
+    try:
+        after = datetime.fromisoformat(before.upper()).astimezone(UTC) + timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        return value
+    return before if (after.day, after.hour, after.minute) == (1, 0, 0) else value
+
+
+# Farther than any coil is long by a thousand times, and a pixel larger than any frame shows: past these a position
+# is a mistake in the unit, and at 1e308 it would be no number any more.
+FARTHEST_MM = 1e9
+LARGEST_PIXEL_MM = 1e3
 # No camera has a line of 2^31 pixels; the frame's area is checked against `max_pixels` besides.
 Pixels = Annotated[int, Field(ge=1, le=2**31), INTEGER]
 
@@ -63,14 +86,16 @@ class InspectQuery(BaseModel):
     sequence: Annotated[int, Field(ge=0, le=2**63 - 1), INTEGER] | None = Field(
         None, description="The camera's own count of its frames."
     )
-    position_mm: Annotated[FiniteFloat, DECIMAL] | None = Field(
+    position_mm: Annotated[FiniteFloat, Field(ge=-FARTHEST_MM, le=FARTHEST_MM), DECIMAL] | None = Field(
         None, description="Strip position of the frame's first row, in mm."
     )
-    mm_per_pixel: Annotated[FiniteFloat, Field(gt=0), DECIMAL] | None = Field(
+    mm_per_pixel: Annotated[FiniteFloat, Field(gt=0, le=LARGEST_PIXEL_MM), DECIMAL] | None = Field(
         None, description="Size of a pixel on the strip."
     )
-    captured_at: Annotated[AwareDatetime, MOMENT] | None = Field(
-        None, description="When the frame was taken: RFC 3339 with an offset."
+    captured_at: Annotated[AwareDatetime, BeforeValidator(_before_leap_second), MOMENT] | None = Field(
+        None,
+        description="When the frame was taken: RFC 3339 with an offset. "
+        "A leap second, 23:59:60, counts as the last microsecond before it.",
     )
     request_id: Name | None = Field(
         None,

@@ -16,6 +16,7 @@ from model.errors import SteelsightError
 from model.image import decode
 from model.inspector import Inspector
 from model.registry import Registry, models_folder
+from model.reply import told
 
 EXIT_DONE, EXIT_FAULT = 0, 1
 
@@ -48,7 +49,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run_inspect(arguments: argparse.Namespace) -> int:
-    """Print one JSON line per image; an image that is refused gets a line with `error` and the rest go on."""
+    """Print one JSON line per image: `file`, and what the server answers for it.
+
+    An image that is refused gets a line with `error`, `code` and `detail` as in a problem document, and the rest go on.
+    """
     registry = Registry(arguments.models)
     version = arguments.version
     if version == "active":
@@ -57,32 +61,15 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     exit_code = EXIT_DONE
     for path in arguments.images:
         try:
-            line = describe(inspector, path)
+            line = {"file": str(path)} | told(inspector, inspector.inspect(decode(path.read_bytes())))
         except SteelsightError as error:
-            line = {"image": str(path), "error": {"code": error.code, "message": error.message}}
+            line = {"file": str(path), "error": {"code": error.code, "detail": error.message}}
         except OSError as error:
-            line = {"image": str(path), "error": {"code": "file_unreadable", "message": f"{path}: {error.strerror}"}}
+            line = {"file": str(path), "error": {"code": "file_unreadable", "detail": f"{path}: {error.strerror}"}}
         if "error" in line:
             exit_code = EXIT_FAULT
         print(json.dumps(line), flush=True)
     return exit_code
-
-
-def describe(inspector: Inspector, path: Path) -> dict[str, object]:
-    """One inspected image in the words of the HTTP reply."""
-    inspection = inspector.inspect(decode(path.read_bytes()))
-    return {
-        "image": str(path),
-        "verdict": inspection.verdict,
-        "defect_probability": inspection.defect_probability,
-        "thresholds": inspector.thresholds.model_dump(),
-        "model": {"version": inspector.version, "engine": inspector.engine.name},
-        "width": inspection.width,
-        "height": inspection.height,
-        "tiles": inspection.scores.size,
-        "events": [vars(event) for event in inspection.events],
-        "warnings": inspection.quality.warnings,
-    }
 
 
 def _auroc(metrics: Mapping[str, Interval]) -> str:

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import from_json
 
 from model.calibration import Calibrator
@@ -79,7 +79,10 @@ class Interval(Record):
 
 
 class Manifest(Record):
-    """What one version is: enough to serve it, to compare it, and to trace it to its data."""
+    """What one version is: enough to serve it, to compare it, and to trace it to its data.
+
+    classes: good surface first, then what the outputs stand for: one defect class for a single output.
+    """
 
     schema_version: Literal[1] = 1
     version: VersionName
@@ -95,6 +98,12 @@ class Manifest(Record):
     training: dict[str, Any]
     packages: dict[str, str]
     files: dict[FileName, FileEntry]
+
+    @model_validator(mode="after")
+    def _class_for_each_output(self) -> Self:
+        if len(self.classes) != max(2, self.network.outputs):
+            raise ValueError(f"{len(self.classes)} classes do not fit a network with {self.network.outputs} outputs")
+        return self
 
 
 def new_version(preset: str) -> str:

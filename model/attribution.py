@@ -14,7 +14,7 @@ import numpy as np
 
 from model.calibration import Logits
 from model.engine import network_input
-from model.feature_maps import Activations, Reach, Values, reach
+from model.feature_maps import Activations, Reach, Values, is_pooling, reach
 from model.image import Frame
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def last_places(network: keras.Model) -> int:
 def last_features(network: keras.Model) -> int:
     """Index of the last layer with maps that is no pooling: where Grad-CAM looks, behind convolution and ReLU."""
     return max(
-        index
-        for index, layer in enumerate(network.layers)
-        if len(layer.output.shape) == 4 and not hasattr(layer, "pool_size")
+        index for index, layer in enumerate(network.layers) if len(layer.output.shape) == 4 and not is_pooling(layer)
     )
 
 

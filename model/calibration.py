@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.special import expit, logsumexp
+from scipy.special import expit, logsumexp, softmax
 
 Logits = npt.NDArray[np.float32]
 Logit = npt.NDArray[np.float64]
@@ -35,6 +35,21 @@ class _LogitCalibrator(BaseModel, ABC):
         [0.5]
         """
         return expit(self.calibrated(defect_logit(logits)))
+
+    def class_probabilities(self, logits: Logits) -> npt.NDArray[np.float64]:
+        """Probability of ok and of each defect class, float64 of shape (n, classes), from logits of (n, outputs).
+
+        "Any defect" has the calibrated probability, and the defect classes share it as the network divides it among
+        them. Rows add up to 1. A network with one output has one defect class.
+
+        >>> halved = PlattCalibrator(slope=1e-6, intercept=0)
+        >>> halved.class_probabilities(np.log([[8.0, 1.0, 3.0]]).astype(np.float32)).round(3).tolist()
+        [[0.5, 0.125, 0.375]]
+        """
+        calibrated = self.calibrated(defect_logit(logits))[:, np.newaxis]
+        # Of one output the softmax is 1: all of the probability is that class's.
+        shares = softmax(defect_class_logits(logits).astype(np.float64), axis=1)
+        return np.concatenate([expit(-calibrated), expit(calibrated) * shares], axis=1)
 
     @abstractmethod
     def calibrated(self, logit: Logit) -> Logit:
@@ -140,3 +155,12 @@ def defect_logit(logits: Logits) -> Logit:
     if exact.shape[1] == 1:
         return exact[:, 0]
     return np.asarray(logsumexp(exact[:, 1:], axis=1) - exact[:, 0])
+
+
+def defect_class_logits(logits: Logits) -> Logits:
+    """The logits of the defect classes alone, (n, classes - 1): all but ok's.
+
+    >>> defect_class_logits(np.array([[5, 1, 2]], np.float32)).tolist()
+    [[1.0, 2.0]]
+    """
+    return logits if logits.shape[1] == 1 else logits[:, 1:]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from model.calibration import Logits
 from model.errors import ErrorCode, SteelsightError
@@ -91,7 +92,8 @@ class KerasEngine:
             autograph=False,
         )
 
-    def logits(self, tiles: Frame) -> Logits:
+    def logits(self, tiles: Frame | npt.NDArray[np.float32]) -> Logits:
+        """Of float32 tiles, 0 to 255, too: training asks about augmented ones."""
         return np.asarray(self._forward(network_input(tiles, self._channels)), np.float32)
 
 
@@ -108,7 +110,7 @@ def open_engine(name: str, artifact: Path, threads: int = 0) -> Engine:
     return ENGINES[name](artifact, threads)
 
 
-def network_input(tiles: Frame, channels: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """uint8 (n, size, size) -> float32 (n, size, size, channels), grey repeated over the channels."""
+def network_input(tiles: Frame | npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
+    """uint8 or float32 (n, size, size) -> float32 (n, size, size, channels), grey repeated over the channels."""
     grey = tiles[..., np.newaxis].astype(np.float32)
     return grey if channels == 1 else np.repeat(grey, channels, axis=3)

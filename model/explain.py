@@ -26,6 +26,7 @@ from model.attribution import (
     parts,
     place_parts,
 )
+from model.calibration import defect_class_logits
 from model.errors import ErrorCode, SteelsightError
 from model.feature_maps import Activations, Stage, trace
 from model.image import Frame
@@ -65,6 +66,11 @@ class TileExplanation:
         """The explained logit, before calibration."""
         return float(explained_logit(self.stage("logits").output[np.newaxis])[0])
 
+    @property
+    def class_number(self) -> int:
+        """Which class the explained logit speaks for: the likeliest defect class, 1 where there is only one."""
+        return 1 + int(defect_class_logits(self.stage("logits").output[np.newaxis])[0].argmax())
+
     def stage(self, name: str) -> Stage:
         """The layer of that name. Raises KeyError."""
         return {stage.name: stage for stage in self.stages}[name]
@@ -90,7 +96,8 @@ class Explanation:
     """One frame explained: the inspection, where its worst tile lies, that tile in depth, and heat over the frame.
 
     box: y, x, height, width of the worst tile on the frame, in px, clipped to it. heat: None where the frame is
-    one tile and the tile's own maps say everything.
+    one tile and the tile's own maps say everything. defect_class: what the explained logit speaks for, the likeliest
+    defect class of the worst tile; None where the version tells no classes apart.
     """
 
     frame: Frame
@@ -98,6 +105,7 @@ class Explanation:
     box: tuple[int, int, int, int]
     worst: TileExplanation
     heat: FrameHeat | None
+    defect_class: str | None
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,10 @@ class Explainer:
         resized = self.inspector.fitting.fit is Fit.RESIZE
         box = (0, 0, *frame.shape) if resized else (y, x, *frame[y : y + grid.tile, x : x + grid.tile].shape)
         heat = self.frame_heat(frame, inspection) if len(grid) > 1 else None
-        return Explanation(frame, inspection, box, self.explain_tile(tile), heat)
+        explained = self.explain_tile(tile)
+        several = explained.stage("logits").output.size > 1
+        named = self.manifest.classes[explained.class_number] if several else None
+        return Explanation(frame, inspection, box, explained, heat, named)
 
     def explain_tile(self, tile: Frame) -> TileExplanation:
         """One uint8 tile of the network's size from pixels to probability."""

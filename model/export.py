@@ -40,9 +40,16 @@ def save_onnx(model: "keras.Model", folder: Path) -> None:
         logits.export(folder / OnnxEngine.file, format="onnx", verbose=False)
 
 
-def parity(reference: Probabilities, export: Probabilities, thresholds: Thresholds, name: str) -> Parity:
+def parity(
+    reference: Probabilities,
+    export: Probabilities,
+    thresholds: Thresholds,
+    name: str,
+    classes: tuple[Probabilities | None, Probabilities | None] = (None, None),
+) -> Parity:
     """Compare the probabilities of the same tiles, each of shape (n,).
 
+    classes: those of each class, (n, classes), where there are any; the difference is the largest of all.
     Raises `SteelsightError` (export_disagrees) if a verdict differs, or if a probability is none (NaN).
     """
     flips = sum(
@@ -50,6 +57,8 @@ def parity(reference: Probabilities, export: Probabilities, thresholds: Threshol
         for ours, theirs in zip(reference, export, strict=True)
     )
     difference = float(np.abs(reference - export).max())
+    if classes[0] is not None and classes[1] is not None:
+        difference = float(np.maximum(difference, np.abs(classes[0] - classes[1]).max()))
     if flips or not np.isfinite(difference):
         raise SteelsightError(
             ErrorCode.EXPORT_DISAGREES,

@@ -176,7 +176,7 @@ def trace(network: keras.Model, tile: Frame) -> tuple[Stage, ...]:
         stages.append(
             Stage(
                 name=layer.name,
-                kind=type(layer).__name__,
+                kind=_kind(layer),
                 output=values[0],
                 activation=activation,
                 before=before,
@@ -210,8 +210,23 @@ def _through(reached: Reach, layer: keras.Layer, axis: int) -> Reach:
     return Reach(reached.first + (step - reached.step) / 2, step, reached.field)
 
 
+def is_pooling(layer: keras.Layer) -> bool:
+    """Whether a layer pools maps; two poolings side by side are one layer."""
+    return hasattr(_alike(layer), "pool_size")
+
+
+def _alike(layer: keras.Layer) -> keras.Layer:
+    """The layer itself, or the first of several side by side, whose windows are the same."""
+    return layer.layers[1] if hasattr(layer, "layers") else layer
+
+
+def _kind(layer: keras.Layer) -> str:
+    return "MaxAndAveragePooling2D" if hasattr(layer, "layers") else type(layer).__name__
+
+
 def _window(layer: keras.Layer) -> Window | None:
     """By its attributes, so that every kind of convolution and pooling is read alike."""
+    layer = _alike(layer)
     size = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if size is None or len(size) != 2:
         return None

@@ -3,14 +3,16 @@
 The same object serves the HTTP requests, `python -m model inspect` and the evaluation after training.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from model import quality, tiling
 from model.artifact import Fitting, verify
-from model.calibration import Calibrator
+from model.calibration import Calibrator, Logits, defect_class_logits
 from model.engine import Engine, open_engine
 from model.image import Frame
 from model.quality import Quality
@@ -41,13 +43,17 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Inspector:
-    """One loaded model version, ready to judge frames; safe to use from several threads at once."""
+    """One loaded model version, ready to judge frames; safe to use from several threads at once.
+
+    classes: ok first. Where the engine has one logit, the only other one is "defect", and events name no class.
+    """
 
     version: str
     engine: Engine
     calibrator: Calibrator
     thresholds: Thresholds
     fitting: Fitting
+    classes: tuple[str, ...] = ("ok", "defect")
 
     @classmethod
     def load(
@@ -64,16 +70,21 @@ class Inspector:
         if stride is not None:
             fitting = fitting.model_copy(update={"stride": min(stride, fitting.tile)})
         opened = open_engine(engine, folder, threads)
-        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting)
+        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes)
 
     def inspect(self, frame: Frame) -> Inspection:
         """Judge one uint8 frame of shape (height, width), each side at least 2 px."""
         height, width = frame.shape
         covered, grid = self._cover(frame)
-        scores = self._scores(covered, grid)
+        logits = self._logits(grid.batches(covered, BATCH_TILES))
+        shape = len(grid.rows), len(grid.columns)
+        scores = self.calibrator.probabilities(logits).reshape(shape)
+        named = self._defect_classes(logits)
         if self.fitting.fit is Fit.RESIZE:
             grid = TileGrid(rows=(0,), columns=(0,), tile=max(height, width))
-        events = tiling.find_events(grid, scores, self.thresholds.review, frame)
+        events = tiling.find_events(
+            grid, scores, self.thresholds.review, frame, None if named is None else named.reshape(shape)
+        )
         worst = float(scores.max())
         return Inspection(
             verdict=decide(worst, self.thresholds),
@@ -87,8 +98,15 @@ class Inspector:
 
     def probabilities(self, tiles: Frame) -> Probabilities:
         """Calibrated defect probability of tiles that are cut already: uint8 (n, tile, tile) -> float64 (n,)."""
-        batches = (tiles[start : start + BATCH_TILES] for start in range(0, len(tiles), BATCH_TILES))
-        return np.concatenate([np.empty(0), *(self._score(batch) for batch in batches)])
+        return self.calibrator.probabilities(self.logits(tiles)) if len(tiles) else np.empty(0)
+
+    def logits(self, tiles: Frame) -> Logits:
+        """Logits of at least one tile that is cut already: uint8 (n, tile, tile) -> float32 (n, outputs)."""
+        return self._logits(tiles[start : start + BATCH_TILES] for start in range(0, len(tiles), BATCH_TILES))
+
+    def class_probabilities(self, logits: Logits) -> Probabilities | None:
+        """Calibrated probability of each class, (n, classes), from `logits`; None where no classes are told apart."""
+        return self.calibrator.class_probabilities(logits) if logits.shape[1] > 1 else None
 
     def warm(self) -> None:
         """Run the engine once on a blank batch, so that the first frame does not pay for its start."""
@@ -102,9 +120,11 @@ class Inspector:
         height, width = covered.shape
         return covered, TileGrid.cover(height, width, tile, stride)
 
-    def _scores(self, covered: Frame, grid: TileGrid) -> Probabilities:
-        scores = [self._score(batch) for batch in grid.batches(covered, BATCH_TILES)]
-        return np.concatenate(scores).reshape(len(grid.rows), len(grid.columns))
+    def _logits(self, batches: Iterable[Frame]) -> Logits:
+        return np.concatenate([self.engine.logits(batch) for batch in batches])
 
-    def _score(self, tiles: Frame) -> Probabilities:
-        return self.calibrator.probabilities(self.engine.logits(tiles))
+    def _defect_classes(self, logits: Logits) -> npt.NDArray[np.str_] | None:
+        """The most probable defect class of each tile, str (n,); None where the network tells none apart."""
+        if logits.shape[1] == 1:
+            return None
+        return np.asarray(np.array(self.classes[1:])[defect_class_logits(logits).argmax(axis=1)])

@@ -15,6 +15,7 @@ ALLOWED_OBJECTS = {
             "Activation",
             "AveragePooling2D",
             "BatchNormalization",
+            "Concatenate",
             "Conv2D",
             "Dense",
             "Dropout",
@@ -25,7 +26,11 @@ ALLOWED_OBJECTS = {
             "Rescaling",
         }
     ),
+    # Two poolings side by side, as one layer.
+    "keras.src.models.functional": frozenset({"Functional"}),
 }
+# How Keras writes the output of one layer as the input of another: a name and numbers, no object.
+TENSOR = "__keras_tensor__"
 ALLOWED_ACTIVATIONS = frozenset({"linear", "relu", "sigmoid", "softmax"})
 # Fields that Keras also fills by looking up a name; ours are stored as whole objects.
 NAMED_OBJECTS = ("_initializer", "_regularizer", "_constraint")
@@ -66,10 +71,11 @@ def _check_network(path: Path, node: Any) -> None:
         for item in node:
             _check_network(path, item)
     elif isinstance(node, dict):
-        if "class_name" in node or "module" in node:
+        if ("class_name" in node or "module" in node) and not _is_tensor(node):
             name = f"{node['module']}.{node['class_name']}"
             known = node["class_name"] in ALLOWED_OBJECTS.get(node["module"], ())
-            if not known or node.get("registered_name") is not None or node.get("compile_config"):
+            registered = node.get("registered_name") not in (None, "Functional")
+            if not known or registered or node.get("compile_config"):
                 raise _refused(path, f"{name} is not on the list of allowed layers, or is not stored plainly")
         if node.get("activation", "linear") not in ALLOWED_ACTIVATIONS:
             raise _refused(path, f"activation {node['activation']!r} is not on the list of allowed activations")
@@ -77,6 +83,10 @@ def _check_network(path: Path, node: Any) -> None:
             if key.endswith(NAMED_OBJECTS) and isinstance(value, str):
                 raise _refused(path, f"{key} is only a name, {value!r}")
             _check_network(path, value)
+
+
+def _is_tensor(node: dict[str, Any]) -> bool:
+    return node.get("class_name") == TENSOR and "module" not in node and "registered_name" not in node
 
 
 def _refused(path: Path, reason: str) -> SteelsightError:

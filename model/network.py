@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 if TYPE_CHECKING:
     import keras
 
-RESCALE = 1 / 255
+# Factor and offset of the first layer.
+RESCALE, CENTRED = (1 / 255, 0.0), (1 / 64, -2.0)
 
 
 class Block(BaseModel):
     """One convolution with ReLU, and pooling before it, after it, both or neither (1 means none).
 
+    pooling: "max_and_average" keeps the strongest and the mean value of each window side by side, twice as many maps.
     normalize: batch normalisation between convolution and ReLU, in place of the convolution's bias.
     """
 
@@ -30,10 +32,14 @@ class Block(BaseModel):
     kernel: int = Field(default=3, ge=1, le=63)
     stride: int = Field(default=1, ge=1, le=64)
     padding: Literal["valid", "same"] = "valid"
-    pooling: Literal["max", "average"] = "max"
+    pooling: Literal["max", "average", "max_and_average"] = "max"
     pool_before: int = Field(default=1, ge=1, le=64)
     pool_after: int = Field(default=2, ge=1, le=64)
     normalize: bool = False
+
+    def pooled(self, maps: int) -> int:
+        """How many maps its pooling makes of so many."""
+        return 2 * maps if self.pooling == "max_and_average" else maps
 
 
 class Layer(NamedTuple):
@@ -46,6 +52,8 @@ class Layer(NamedTuple):
 class NetworkConfig(BaseModel):
     """A Conv-Pool-...-Flatten-Dense classifier.
 
+    centred: rescale grey 0-255 to -2 to 2 instead of 0 to 1, so that a padded convolution is padded with mid-grey;
+    padded with black, the border of every tile looks like an edge.
     outputs: 1 is one sigmoid, "defect"; n > 1 is a softmax over n classes.
     global_pooling: average each feature map to one number instead of flattening it.
     """
@@ -54,6 +62,7 @@ class NetworkConfig(BaseModel):
 
     input_size: int = Field(default=128, ge=1, le=4096)
     channels: Literal[1, 3] = 1
+    centred: bool = False
     blocks: tuple[Block, ...] = Field(min_length=1)
     dense_units: int = Field(default=64, ge=1, le=65536)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -76,6 +85,7 @@ class NetworkConfig(BaseModel):
         for number, block in enumerate(self.blocks, start=1):
             if block.pool_before > 1:
                 side = _positive(side // block.pool_before, f"pool_before_{number}", side, block.pool_before)
+                depth = block.pooled(depth)
                 layers.append(Layer(f"pool_before_{number}", (side, side, depth)))
             side = _positive(_convolved(side, block), f"convolution_{number}", side, block.kernel)
             depth = block.filters
@@ -84,6 +94,7 @@ class NetworkConfig(BaseModel):
                 layers += [Layer(f"{name}_{number}", (side, side, depth)) for name in ("normalization", "relu")]
             if block.pool_after > 1:
                 side = _positive(side // block.pool_after, f"pool_{number}", side, block.pool_after)
+                depth = block.pooled(depth)
                 layers.append(Layer(f"pool_{number}", (side, side, depth)))
         layers.append(
             Layer("global_average", (depth,)) if self.global_pooling else Layer("flatten", (side * side * depth,))
@@ -99,8 +110,9 @@ class NetworkConfig(BaseModel):
         depth: int = self.channels
         total = 0
         for number, block in enumerate(self.blocks, start=1):
+            depth = block.pooled(depth) if block.pool_before > 1 else depth
             total += math.prod(shapes[f"convolution_{number}"]) * block.kernel**2 * depth
-            depth = block.filters
+            depth = block.pooled(block.filters) if block.pool_after > 1 else block.filters
         features = shapes["global_average" if self.global_pooling else "flatten"][0]
         return total + features * self.dense_units + self.dense_units * self.outputs
 
@@ -110,15 +122,14 @@ def build(config: NetworkConfig) -> keras.Model:
     import keras
     from keras import layers
 
-    pools = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
+    shapes = {layer.name: layer.shape for layer in config.layers()}
     stack = [
         layers.Input((config.input_size, config.input_size, config.channels), name="image"),
-        layers.Rescaling(RESCALE, name="rescale"),
+        layers.Rescaling(*(CENTRED if config.centred else RESCALE), name="rescale"),
     ]
     for number, block in enumerate(config.blocks, start=1):
-        pool = pools[block.pooling]
         if block.pool_before > 1:
-            stack.append(pool(block.pool_before, name=f"pool_before_{number}"))
+            stack.append(_pool(block, block.pool_before, shapes[stack[-1].name], f"pool_before_{number}"))
         stack.append(
             layers.Conv2D(
                 block.filters,
@@ -134,7 +145,7 @@ def build(config: NetworkConfig) -> keras.Model:
             stack.append(layers.BatchNormalization(name=f"normalization_{number}"))
             stack.append(layers.Activation("relu", name=f"relu_{number}"))
         if block.pool_after > 1:
-            stack.append(pool(block.pool_after, name=f"pool_{number}"))
+            stack.append(_pool(block, block.pool_after, shapes[stack[-1].name], f"pool_{number}"))
     stack.append(
         layers.GlobalAveragePooling2D(name="global_average")
         if config.global_pooling
@@ -143,11 +154,26 @@ def build(config: NetworkConfig) -> keras.Model:
     stack.append(layers.Dense(config.dense_units, activation="relu", name="dense"))
     if config.dropout:
         stack.append(layers.Dropout(config.dropout, name="dropout"))
-    stack.append(layers.Dense(config.outputs, name="logits"))
     # float32 also under mixed precision: a half-precision probability has steps of 0.0005 near 1.
+    stack.append(layers.Dense(config.outputs, dtype="float32", name="logits"))
     final = "sigmoid" if config.outputs == 1 else "softmax"
     stack.append(layers.Activation(final, dtype="float32", name="probability"))
     return keras.Sequential(stack, name="steelsight")
+
+
+def _pool(block: Block, window: int, shape: tuple[int, ...], name: str) -> keras.Layer:
+    """The pooling layer of a block over maps of that shape (height, width, maps)."""
+    import keras
+    from keras import layers
+
+    if block.pooling == "max":
+        return layers.MaxPooling2D(window, name=name)
+    if block.pooling == "average":
+        return layers.AveragePooling2D(window, name=name)
+    # Made of Keras's own layers, so that the file can be opened without this project.
+    maps = layers.Input(shape, name="maps")
+    both = [layers.MaxPooling2D(window, name="max")(maps), layers.AveragePooling2D(window, name="average")(maps)]
+    return keras.Model(maps, layers.Concatenate(name="side_by_side")(both), name=name)
 
 
 def logits_model(model: keras.Model) -> keras.Model:
@@ -173,23 +199,38 @@ def _positive(side: int, layer: str, before: int, window: int) -> int:
 
 
 STEEL_BLOCKS = (Block(filters=16), Block(filters=32))
-# Large kernels see a whole small defect at once, and the last pool takes in the whole map (22 x 22 on 128 px, 23 x 23
-# on 64): what a defect looks like is learned once and not for every place of the tile. docs/log.md has the figures.
+# Large kernels see a whole small defect at once, and the last pool takes in the whole map: what a defect looks like is
+# learned once and not for every place of the tile. Its mean beside its maximum lets every place learn, not only the
+# strongest. docs/log.md has the figures.
 LOCAL_128_BLOCKS = (
-    Block(filters=32, kernel=7, stride=2, normalize=True),
-    Block(filters=64, kernel=9, pool_after=22, normalize=True),
+    Block(filters=32, kernel=7, stride=2, padding="same", normalize=True),
+    Block(filters=64, kernel=7, padding="same", pooling="max_and_average", pool_after=32, normalize=True),
 )
 LOCAL_64_BLOCKS = (
-    Block(filters=48, kernel=7, normalize=True),
-    Block(filters=96, kernel=7, pool_after=23, normalize=True),
+    Block(filters=48, kernel=7, stride=2, padding="same", normalize=True),
+    Block(filters=96, kernel=7, padding="same", pooling="max_and_average", pool_after=16, normalize=True),
 )
+
+
+def _deeper(first_stride: int) -> tuple[Block, ...]:
+    """Seven convolutions for a last map of 8 x 8: input sizes of 64 and 128 differ in the first stride only."""
+    first = Block(filters=32, kernel=5, stride=first_stride, padding="same", normalize=True)
+    blocks = [first]
+    for filters in (64, 128):
+        inner = Block(filters=filters, padding="same", pool_after=1, normalize=True)
+        blocks += [inner, inner.model_copy(update={"pool_after": 2})]
+    inner = Block(filters=128, padding="same", pool_after=1, normalize=True)
+    return (*blocks, inner, inner.model_copy(update={"pooling": "max_and_average", "pool_after": 8}))
+
 
 PRESETS: dict[str, NetworkConfig] = {
     "steel-128": NetworkConfig(input_size=128, blocks=STEEL_BLOCKS),
     "steel-64": NetworkConfig(input_size=64, blocks=STEEL_BLOCKS),
     "steel-128-deep": NetworkConfig(input_size=128, blocks=(*STEEL_BLOCKS, Block(filters=64))),
-    "steel-128-local": NetworkConfig(input_size=128, blocks=LOCAL_128_BLOCKS, dropout=0.3),
-    "steel-64-local": NetworkConfig(input_size=64, blocks=LOCAL_64_BLOCKS, dropout=0.3),
+    "steel-128-local": NetworkConfig(input_size=128, blocks=LOCAL_128_BLOCKS, dropout=0.3, centred=True),
+    "steel-64-local": NetworkConfig(input_size=64, blocks=LOCAL_64_BLOCKS, dropout=0.3, centred=True),
+    "steel-128-deeper": NetworkConfig(input_size=128, blocks=_deeper(2), dropout=0.3, centred=True),
+    "steel-64-deeper": NetworkConfig(input_size=64, blocks=_deeper(1), dropout=0.3, centred=True),
     "rgb-224": NetworkConfig(
         input_size=224,
         channels=3,

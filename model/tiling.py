@@ -31,13 +31,17 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """One connected defect indication: pixel box on the frame and its largest tile probability."""
+    """One connected defect indication: pixel box on the frame and its largest tile probability.
+
+    defect_class: the most probable one on that tile; None where the model tells no classes apart.
+    """
 
     x: int
     y: int
     width: int
     height: int
     defect_probability: float
+    defect_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,17 @@ def resize(frame: Frame, size: int) -> Frame:
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def find_events(grid: TileGrid, scores: Probabilities, threshold: float, frame: Frame) -> list[Event]:
+def find_events(
+    grid: TileGrid,
+    scores: Probabilities,
+    threshold: float,
+    frame: Frame,
+    defect_classes: npt.NDArray[np.str_] | None = None,
+) -> list[Event]:
     """Connected tiles at or above the threshold, most probable first; boxes are clipped to the frame.
 
-    scores: shape (rows, columns) of the grid. Overlapping tiles of one defect make one event.
+    scores, defect_classes: shape (rows, columns) of the grid. Overlapping tiles of one defect make one event, which has
+    the defect class of its worst tile.
     """
     labels, _ = ndimage.label(scores >= threshold, EIGHT_NEIGHBOURS)
     height, width = frame.shape
@@ -112,6 +123,8 @@ def find_events(grid: TileGrid, scores: Probabilities, threshold: float, frame: 
         y, x = grid.rows[rows.start], grid.columns[columns.start]
         bottom = min(height, grid.rows[rows.stop - 1] + grid.tile)
         right = min(width, grid.columns[columns.stop - 1] + grid.tile)
-        peak = scores[rows, columns][labels[rows, columns] == number].max()
-        events.append(Event(x, y, right - x, bottom - y, float(peak)))
+        inside = np.where(labels[rows, columns] == number, scores[rows, columns], -np.inf)
+        worst = np.unravel_index(inside.argmax(), inside.shape)
+        defect_class = None if defect_classes is None else str(defect_classes[rows, columns][worst])
+        events.append(Event(x, y, right - x, bottom - y, float(inside[worst]), defect_class))
     return sorted(events, key=lambda event: -event.defect_probability)

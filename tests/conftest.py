@@ -36,6 +36,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 TINY_NETWORK = NetworkConfig(input_size=64, blocks=(Block(filters=4), Block(filters=8)), dense_units=16)
 TINY_THRESHOLDS = Thresholds(review=0.3, defect=0.7)
 TINY_VERSIONS = ("tiny-64-first", "tiny-64-second")
+TINY_CLASSES = ("ok", "crack", "pit", "scratch")
 
 
 def make_steel(height: int, width: int, seed: int = 0, defects: int = 0) -> Frame:
@@ -111,6 +112,16 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, version in enumerate(TINY_VERSIONS, start=1):
         publish(models, version, seeded_model(TINY_NETWORK, seed), TINY_NETWORK)
     Registry(models).activate(TINY_VERSIONS[0])
+    return models
+
+
+@pytest.fixture(scope="session")
+def class_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with one small, active version, `tiny-classes`, that tells `TINY_CLASSES` apart. Never change it."""
+    models = tmp_path_factory.mktemp("classes") / "models"
+    network = TINY_NETWORK.model_copy(update={"outputs": len(TINY_CLASSES)})
+    publish(models, "tiny-classes", seeded_model(network, 1), network, classes=TINY_CLASSES)
+    Registry(models).activate("tiny-classes")
     return models
 
 

@@ -19,23 +19,43 @@ from model.errors import SteelsightError
 from model.network import DEFAULT_PRESET, PRESETS
 from model.registry import Registry, models_folder
 from training.checkpoint import Checkpoint, Run
+from training.checks.files import file_findings
 from training.checks.finding import Finding, Severity
 from training.checks.report import summary, write_report
 from training.compare import write_comparison
 from training.config import load_experiment
+from training.cross_validation import finished_folds
+from training.dataset import choose_fit
 from training.errors import DataFault, UsageFault
+from training.group_pattern import by_pattern
 from training.importers import FORMATS, import_source
 from training.outcome import Outcome
 from training.prepare import labelled_records, require_binary
 from training.run import compare_versions, evaluate_version, train
 from training.scan import Record, fingerprint, scan
 from training.synthetic import synthesize
+from training.teacher import require_teacher
 from training.validate import check
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # What of an experiment can be said on the command line.
-EXPERIMENT_FLAGS = ("preset", "epochs", "seed", "max_escape", "confidence")
+EXPERIMENT_FLAGS = (
+    "preset",
+    "epochs",
+    "seed",
+    "max_escape",
+    "confidence",
+    "escape_cost",
+    "overkill_cost",
+    "review_cost",
+    "line_defect_share",
+    "group_pattern",
+    "folds",
+    "figures_only",
+)
+
+GROUP_PATTERN_HELP = "its brackets name the group in file names, where labels.csv names none, such as '(coil[0-9]+)_'"
 
 # Enough to see what a finding is about without scrolling past the others.
 FILES_SHOWN = 5
@@ -70,32 +90,21 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[shared], help="find what would make a training unsound; exit 1 if so")
     check.add_argument("data", metavar="DATA", type=Path)
     check.add_argument("--report", type=Path, metavar="DIR", help="write the findings there, with thumbnails")
+    check.add_argument("--group-pattern", metavar="REGEX", help=GROUP_PATTERN_HELP)
     check.set_defaults(run=run_check)
 
-    train = commands.add_parser("train", parents=[shared], help="train, evaluate and publish a version")
-    train.add_argument("data", metavar="DATA", type=Path, nargs="?", help="data folder; not needed with --resume")
-    train.add_argument("--config", type=Path, metavar="FILE", help="experiment file (TOML)")
-    train.add_argument(
-        "--preset", choices=sorted(PRESETS), metavar="NAME", help=f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})"
-    )
-    train.add_argument("--epochs", type=int, metavar="N")
-    train.add_argument("--seed", type=int, metavar="S")
-    train.add_argument("--max-escape", type=float, metavar="SHARE", help="escape budget that `review` is to certify")
-    train.add_argument("--confidence", type=float, metavar="C", help="with which it is to be kept (default: 0.95)")
-    train.add_argument("--activate", action="store_true", help="make the new version the active one")
-    train.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
-    train.set_defaults(run=run_train)
+    _add_train(commands.add_parser("train", parents=[shared], help="train, evaluate and publish a version"))
 
     evaluate = commands.add_parser("evaluate", parents=[shared], help="score a version on a labelled folder")
-    evaluate.add_argument("version", metavar="VERSION")
+    evaluate.add_argument("version", metavar="VERSION", help="a version's name, or `active`")
     evaluate.add_argument("data", metavar="DATA", type=Path)
     evaluate.add_argument("--report", type=Path, metavar="DIR", help="write the report there: HTML, JSON, model card")
     evaluate.add_argument("--unseen", action="store_true", help="leave out groups the version was fitted or tuned on")
     evaluate.set_defaults(run=run_evaluate)
 
     compare = commands.add_parser("compare", parents=[shared], help="two versions on one folder: what really differs")
-    compare.add_argument("a", metavar="A")
-    compare.add_argument("b", metavar="B")
+    compare.add_argument("a", metavar="A", help="a version's name, or `active`")
+    compare.add_argument("b", metavar="B", help="another one's")
     compare.add_argument("data", metavar="DATA", type=Path)
     compare.add_argument("--report", type=Path, metavar="DIR", help="write comparison.html and comparison.json there")
     compare.add_argument("--unseen", action="store_true", help="leave out groups either was fitted or tuned on")
@@ -108,7 +117,50 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", required=True, help="new folder for explain.html and its PNGs"
     )
     explain.set_defaults(run=run_explain)
+
+    preview = commands.add_parser("preview", parents=[shared], help="show what would be trained on: contact sheets")
+    preview.add_argument("data", metavar="DATA", type=Path)
+    preview.add_argument("--config", type=Path, metavar="FILE", help="experiment file (TOML)")
+    preview.add_argument("--preset", choices=sorted(PRESETS), metavar="NAME", help=f"default: {DEFAULT_PRESET}")
+    preview.add_argument("--seed", type=int, metavar="S")
+    preview.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="new folder for preview.html and its PNGs"
+    )
+    preview.set_defaults(run=run_preview)
     return top
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument("data", metavar="DATA", type=Path, nargs="?", help="data folder; not needed with --resume")
+    train.add_argument("--config", type=Path, metavar="FILE", help="experiment file (TOML)")
+    train.add_argument(
+        "--preset", choices=sorted(PRESETS), metavar="NAME", help=f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})"
+    )
+    train.add_argument("--epochs", type=int, metavar="N")
+    train.add_argument("--seed", type=int, metavar="S")
+    train.add_argument("--max-escape", type=float, metavar="SHARE", help="escape budget that `review` is to certify")
+    train.add_argument("--confidence", type=float, metavar="C", help="with which it is to be kept (default: 0.95)")
+    train.add_argument("--escape-cost", type=float, metavar="COST", help="of a defect passed: thresholds from costs")
+    train.add_argument("--overkill-cost", type=float, metavar="COST", help="of an ok tile called a defect")
+    train.add_argument(
+        "--review-cost", type=float, metavar="COST", help="of a tile a person looks at (default: no review)"
+    )
+    train.add_argument(
+        "--line-defect-share", type=float, metavar="SHARE", help="of defect tiles on the line (default: as in the data)"
+    )
+    train.add_argument("--group-pattern", metavar="REGEX", help=GROUP_PATTERN_HELP)
+    train.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cross-fitting: figures from K networks, one fitted on all groups published",
+    )
+    train.add_argument(
+        "--figures-only", action="store_true", default=None, help="with --folds: measure the recipe, publish nothing"
+    )
+    train.add_argument("--activate", action="store_true", help="make the new version the active one")
+    train.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    train.set_defaults(run=run_train)
 
 
 def run_synthesize(arguments: argparse.Namespace) -> int:
@@ -149,9 +201,9 @@ def run_import(arguments: argparse.Namespace) -> int:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Print findings; exit 1 if one of them makes a training unsound."""
-    records = scan(arguments.data)
+    records = _scanned(arguments)
     with tqdm(total=len(records), desc="reading", unit="image", disable=not sys.stderr.isatty()) as bar:
-        verdict = check(records, bar.update)
+        verdict = check(records, bar.update, data=arguments.data)
     for finding in verdict.findings:
         _tell(finding)
     told = summary(verdict.records, verdict.findings, verdict.shortcuts, verdict.sound)
@@ -166,18 +218,32 @@ def run_check(arguments: argparse.Namespace) -> int:
     return EXIT_DONE if verdict.sound else EXIT_FAULT
 
 
+def _scanned(arguments: argparse.Namespace) -> list[Record]:
+    """The records to check. With --json, a folder that cannot be scanned is told there too."""
+    try:
+        return by_pattern(scan(arguments.data), arguments.group_pattern)
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+    except DataFault as error:
+        if arguments.json:
+            print(json.dumps({"sound": False, "error": str(error)}))
+        raise
+
+
 def run_train(arguments: argparse.Namespace) -> int:
     """Train, or resume a training; print the version."""
     # Found out now and not after hours of training.
     arguments.models.mkdir(parents=True, exist_ok=True)
+    if arguments.figures_only and arguments.activate:
+        raise UsageFault("--figures-only publishes nothing that --activate could make active; leave out one of them")
     checkpoint, run = _resumed(arguments) if arguments.resume else _started(arguments)
     try:
         outcome = train(run, checkpoint, arguments.models)
     except KeyboardInterrupt:
-        print(f"\n{_where_it_stands(checkpoint, arguments)}", file=sys.stderr)
+        print(f"\n{_where_it_stands(checkpoint, run, arguments)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     _report(outcome, arguments.json)
-    if arguments.activate:
+    if arguments.activate and outcome.version:
         Registry(arguments.models).activate(outcome.version)
     return EXIT_DONE
 
@@ -186,7 +252,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """Score a published version on a labelled folder."""
     _require_folder(arguments.report)
     outcome = evaluate_version(
-        arguments.version, arguments.data, arguments.models, report=arguments.report, unseen=arguments.unseen
+        _version(arguments.version, arguments.models),
+        arguments.data,
+        arguments.models,
+        report=arguments.report,
+        unseen=arguments.unseen,
     )
     _report(outcome, arguments.json)
     return EXIT_DONE
@@ -195,7 +265,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print how two versions differ on one folder; write the page if a folder for it is given."""
     _require_folder(arguments.report)
-    found = compare_versions(arguments.a, arguments.b, arguments.data, arguments.models, unseen=arguments.unseen)
+    a, b = (_version(named, arguments.models) for named in (arguments.a, arguments.b))
+    found = compare_versions(a, b, arguments.data, arguments.models, unseen=arguments.unseen)
     if arguments.report:
         write_comparison(arguments.report, found)
     for name, each in found.metrics.items():
@@ -209,6 +280,16 @@ def run_compare(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def run_preview(arguments: argparse.Namespace) -> int:
+    """Write contact sheets of drawn and augmented tiles, and a page of them; print where the page is."""
+    from training.preview import write_preview
+
+    experiment = load_experiment(arguments.config, {"preset": arguments.preset, "seed": arguments.seed})
+    written = write_preview(arguments.data.resolve(), experiment, arguments.out)
+    print(json.dumps({"page": str(written.page), "sheets": written.sheets}) if arguments.json else written.page)
+    return EXIT_DONE
+
+
 def run_explain(arguments: argparse.Namespace) -> int:
     """Write pictures and a page of what a version saw in one image; print where the page is."""
     from training.explain import explain_image
@@ -218,13 +299,16 @@ def run_explain(arguments: argparse.Namespace) -> int:
     inspection, (y, x, height, width) = explanation.inspection, explanation.box
     if arguments.json:
         tile = {"x": x, "y": y, "width": width, "height": height}
-        probability = inspection.defect_probability
-        print(
-            json.dumps({"page": page, "verdict": inspection.verdict, "defect_probability": probability, "tile": tile})
-        )
+        told = {"page": page, "verdict": inspection.verdict, "defect_probability": inspection.defect_probability}
+        print(json.dumps({**told, "defect_class": explanation.defect_class, "tile": tile}))
     else:
         print(page)
     return EXIT_DONE
+
+
+def _version(named: str, models: Path) -> str:
+    """A version's name, also for `active`. Raises `SteelsightError` (no_active_model)."""
+    return Registry(models).require_active() if named == "active" else named
 
 
 def _require_folder(report: Path | None) -> None:
@@ -249,7 +333,16 @@ def _report(outcome: Outcome, as_json: bool) -> None:
     for name, interval in outcome.metrics.items():
         span = "" if interval.low is None else f"  ({interval.low:.3f} to {interval.high:.3f})"
         print(f"{name:>27}: {interval.value:.3f}{span}", file=sys.stderr)
-    print(json.dumps(outcome.summary()) if as_json else outcome.version)
+    folds = outcome.cross_validation
+    if folds:
+        name = "auroc" if "auroc" in folds["mean"] else "class_accuracy"
+        each = ", ".join(f"{fold[name]['value']:.3f}" for fold in folds["folds"])
+        mean, spread = folds["mean"][name], folds["spread"][name]
+        print(f"{name} of each fold alone: {each} (mean {mean:.3f}, standard deviation {spread:.3f})", file=sys.stderr)
+    if as_json:
+        print(json.dumps(outcome.summary()))
+    elif outcome.version:
+        print(outcome.version)
 
 
 def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
@@ -261,10 +354,13 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
 
     data = arguments.data.resolve()
     records = labelled_records(data, experiment)
-    _warn_of_faults(arguments.data, records)
     run = Run(
         version=new_version(experiment.preset), data=data, fingerprint=fingerprint(records), experiment=experiment
     )
+    require_teacher(run, choose_fit(records, experiment.fit), arguments.models)
+    for finding in file_findings(data, scan(data)):
+        _tell(finding)
+    _warn_of_faults(arguments.data, records)
     checkpoint = Checkpoint(arguments.models.parent / "runs" / run.version)
     checkpoint.start(run)
     return checkpoint, run
@@ -290,14 +386,18 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     return checkpoint, run
 
 
-def _where_it_stands(checkpoint: Checkpoint, arguments: argparse.Namespace) -> str:
+def _where_it_stands(checkpoint: Checkpoint, run: Run, arguments: argparse.Namespace) -> str:
+    command = ["python", "-m", "training", "train", "--resume", checkpoint.folder, "--models", arguments.models]
+    command += ["--activate"] * arguments.activate
+    goes_on = f"resume with: {shlex.join(map(str, command))}"
+    if run.experiment.folds:
+        done = finished_folds(checkpoint, run.experiment.folds)
+        return f"stopped after {done} of {run.experiment.folds} folds; {goes_on}"
     state = checkpoint.state()
     kept = "no epoch was finished"
     if state.finished:
-        kept = f"best so far: epoch {state.best.number}, validation AUROC {state.best.validation_auroc:.3f}"
-    command = ["python", "-m", "training", "train", "--resume", checkpoint.folder, "--models", arguments.models]
-    command += ["--activate"] * arguments.activate
-    return f"stopped after {state.finished} epochs ({kept}); resume with: {shlex.join(map(str, command))}"
+        kept = f"best so far: epoch {state.best.number}, {state.best.told}"
+    return f"stopped after {state.finished} epochs ({kept}); {goes_on}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,48 +1,94 @@
-"""Changes a line camera could produce by itself, drawn anew for every tile of every epoch."""
+"""Changes a line camera could produce by itself, drawn anew for every tile of every epoch.
+
+Their order is that of the light's way: the surface as it lies (flips, turns), the lamp and the camera's curve (gamma,
+gain, fall-off), the strip that moves on while the shutter is open (blur), and last the sensor (black level, noise).
+Another distance (`scale`) needs pixels from around the tile: there `training.crops` draws a larger or smaller window.
+"""
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import correlate1d
+from scipy.special import ndtri
 
 from model.image import Frame
 from training.config import Augmentation
 
+Images = npt.NDArray[np.float32]
+GREY_LEVELS = 256
 
-def augment(tiles: Frame, settings: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """uint8 tiles of shape (n, size, size) -> float32 of the same shape, 0 to 255.
+# The standard normal distribution in 65,536 equally likely values: drawing one of them takes a quarter of the time
+# of drawing from the curve, which was 40 % of all augmentation. It ends at 4.3 standard deviations.
+NORMAL = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
 
-    Without `turns` the rolling direction stays vertical. Light (gamma, gain, fall-off, black level) changes before the
-    sensor's noise is added.
+
+def augment(tiles: Frame, settings: Augmentation, rng: np.random.Generator) -> Images:
+    """uint8 tiles of shape (n, size, size), y along the rolling direction -> float32 of the same shape, 0 to 255.
+
+    Without `turns` the rolling direction stays vertical. A change whose setting is 0 leaves every value as it is.
     """
-    count, size = tiles.shape[:2]
+    changed = np.empty(tiles.shape, np.float32)
+    # Tile by tile all steps stay within the processor's cache: a batch at a time takes 1.6 times as long.
+    for tile, into in zip(tiles, changed, strict=True):
+        _light(_lie(tile, settings, rng), settings, rng, into)
+        _move(into, settings, rng)
+        _sense(into, settings, rng)
+    return changed
+
+
+def grey_curve(power: float, gain: float) -> Images:
+    """What becomes of each of the 256 grey values under a gamma and a gain.
+
+    >>> grey_curve(power=2.0, gain=0.5)[[0, 51, 255]]
+    array([  0. ,   5.1, 127.5], dtype=float32)
+    """
+    return (255 * gain * (np.arange(GREY_LEVELS) / 255) ** power).astype(np.float32)
+
+
+def smear(length: float) -> npt.NDArray[np.float64]:
+    """What each pixel along the rolling direction adds while `length` px, at least 1, pass by; odd, symmetric, sum 1.
+
+    >>> smear(1.0).tolist(), smear(2.0).tolist(), smear(3.0).round(3).tolist()
+    ([1.0], [0.25, 0.5, 0.25], [0.333, 0.333, 0.333])
+    """
+    reach = int(np.ceil((length - 1) / 2))
+    # Each pixel is one long: its weight is how much of it lies within half the length of the middle.
+    away = np.abs(np.arange(-reach, reach + 1))
+    return np.asarray(np.clip(length / 2 + 0.5 - away, 0, 1) / length, np.float64)
+
+
+def _lie(tile: Frame, settings: Augmentation, rng: np.random.Generator) -> Frame:
+    """The same surface in another position."""
     if settings.flips:
-        tiles = _mirror(_mirror(tiles, 1, rng), 2, rng)
-    if settings.turns:
-        tiles = np.where(_coin(count, rng), tiles.swapaxes(1, 2), tiles)
-    power = _between(1 - settings.gamma, 1 + settings.gamma, count, rng)
-    gain = _between(1 - settings.gain, 1 + settings.gain, count, rng)
-    offset = _between(-settings.offset, settings.offset, count, rng)
-    changed = rng.standard_normal(tiles.shape, np.float32)
-    changed *= _between(0, settings.noise, count, rng)
-    changed += (tiles / np.float32(255)) ** power * (
-        255 * gain * _fall_off(settings.gradient, count, size, rng)
-    ) + offset
-    return np.clip(changed, 0, 255, out=changed)
+        along, across = rng.random(2) < 0.5
+        tile = tile[:: -1 if along else 1, :: -1 if across else 1]
+    if settings.turns and rng.random() < 0.5:
+        tile = tile.T
+    return tile
 
 
-def _fall_off(strength: float, count: int, size: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Light over the tile, 1 in the middle: a ramp across and a ramp along, float32 (count, size, size)."""
-    ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    across, along = (_between(-strength, strength, count, rng) for _ in range(2))
-    return 1 + across * ramp[np.newaxis, np.newaxis] + along * ramp[np.newaxis, :, np.newaxis]
+def _light(tile: Frame, settings: Augmentation, rng: np.random.Generator, into: Images) -> None:
+    power = rng.uniform(1 - settings.gamma, 1 + settings.gamma)
+    gain = rng.uniform(1 - settings.gain, 1 + settings.gain)
+    # A table look-up takes two thirds of the time of a power. "clip" saves a copy: a byte cannot be out of bounds.
+    np.take(grey_curve(power, gain), tile, out=into, mode="clip")
+    if settings.gradient:
+        along, across = rng.uniform(-settings.gradient, settings.gradient, 2).astype(np.float32)
+        # 1 in the middle: a fall-off changes where the light is, not how much.
+        ramp = np.linspace(-0.5, 0.5, len(tile), dtype=np.float32)
+        into *= np.add.outer(1 + along * ramp, across * ramp)
 
 
-def _mirror(tiles: Frame, axis: int, rng: np.random.Generator) -> Frame:
-    return np.where(_coin(len(tiles), rng), np.flip(tiles, axis), tiles)
+def _move(tile: Images, settings: Augmentation, rng: np.random.Generator) -> None:
+    if settings.blur > 1:
+        weights = smear(rng.uniform(1, settings.blur))
+        # What lies beyond the edge is mirrored: no dark border, and the mean stays.
+        correlate1d(tile, weights, axis=0, output=tile, mode="reflect")
 
 
-def _coin(count: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    return rng.random((count, 1, 1)) < 0.5
-
-
-def _between(low: float, high: float, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
+def _sense(tile: Images, settings: Augmentation, rng: np.random.Generator) -> None:
+    tile += np.float32(rng.uniform(-settings.offset, settings.offset))
+    if settings.noise:
+        noise = NORMAL.take(rng.integers(len(NORMAL), size=tile.shape, dtype=np.uint16))
+        noise *= np.float32(rng.uniform(0, settings.noise))
+        tile += noise
+    np.clip(tile, 0, 255, out=tile)

@@ -5,12 +5,15 @@
         state.json          the last finished epoch and the best one; names the files below
         last-0007.keras     network and optimiser after that epoch
         averaged-0007.keras its averaged weights
-        best-0005.keras     averaged weights of the best epoch
+        best-0005.keras     averaged weights of the best epoch, in float32
+        log.csv             the figures of every epoch, for people; tensorboard/ has them, too
 
 `state.json` is replaced last, in one step: a run that is killed at any moment continues from the
 last finished epoch.
 """
 
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +41,31 @@ class Run(BaseModel):
 
 
 class Epoch(BaseModel):
-    """Figures after one epoch; validation figures are over the tiles of the validation part."""
+    """Figures after one epoch; validation figures are those of `training.selection`, None where it has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     loss: float
-    validation_auroc: float
+    validation_auroc: float | None = None
+    validation_accuracy: float | None = None
     learning_rate: float
+
+    @property
+    def figure(self) -> float | None:
+        """What the best epoch has most of: AUROC, accuracy over classes, or the mean of both where there are both.
+
+        AUROC alone is 1 as soon as defects are told from ok, long before they are told from each other.
+        """
+        found = [each for each in (self.validation_auroc, self.validation_accuracy) if each is not None]
+        return sum(found) / len(found) if found else None
+
+    @property
+    def told(self) -> str:
+        """The figure with its name, for a person."""
+        figures = {"AUROC": self.validation_auroc, "accuracy": self.validation_accuracy}
+        found = ", ".join(f"{name} {each:.3f}" for name, each in figures.items() if each is not None)
+        return f"validation {found}" if found else "not validated"
 
 
 class State(BaseModel):
@@ -54,6 +74,8 @@ class State(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     history: tuple[Epoch, ...] = ()
+    # So many epochs at the beginning only prepare the network: none of them is the best.
+    pretraining: int = 0
 
     @property
     def finished(self) -> int:
@@ -62,8 +84,16 @@ class State(BaseModel):
 
     @property
     def best(self) -> Epoch:
-        """The epoch with the highest validation AUROC, the first of equals; there must be one."""
-        return max(self.history, key=lambda epoch: epoch.validation_auroc)
+        """The epoch with the highest figure, the first of equals, or the last epoch as long as none can be told best.
+
+        There must be an epoch.
+        """
+        judged = [(epoch.figure, epoch) for epoch in self.history[self.pretraining :] if epoch.figure is not None]
+        return max(judged, key=lambda pair: pair[0])[1] if judged else self.history[-1]
+
+    def after(self, epoch: Epoch) -> "State":
+        """The state when one more epoch is finished."""
+        return self.model_copy(update={"history": (*self.history, epoch)})
 
     def stale(self, patience: int) -> bool:
         """Whether the best epoch lies `patience` epochs back."""
@@ -106,28 +136,57 @@ class Checkpoint:
         self._write(last, network)
         self._write(mean, averaged)
         if state.best is state.history[-1]:
-            self._write(best, averaged)
+            _copy(mean, best)
         replace_text(self.folder / STATE, state.model_dump_json(indent=2) + "\n")
         for old in set(self.folder.glob("*.keras")) - {last, mean, best}:
             old.unlink()
 
-    def load_last(self, state: State) -> tuple["keras.Model", "keras.Model"]:
-        """The network with its optimiser after the last finished epoch, and its averaged weights."""
+    def load_last(self, state: State) -> "keras.Model":
+        """The network with its optimiser after the last finished epoch."""
         import keras
 
-        return keras.models.load_model(self._last(state)), keras.models.load_model(self._averaged(state))
+        return keras.models.load_model(self._last(state))
+
+    def load_averaged(self, state: State) -> "keras.Model":
+        """The averaged weights after the last finished epoch."""
+        import keras
+
+        return keras.models.load_model(self._averaged(state), compile=False)
+
+    def load_best(self, state: State) -> "keras.Model":
+        """The averaged weights of the best epoch."""
+        import keras
+
+        return keras.models.load_model(self.best_file(state), compile=False)
 
     def best_file(self, state: State) -> Path:
         """The best epoch's network."""
         return self.folder / f"best-{state.best.number:04d}.keras"
 
     def _write(self, file: Path, network: "keras.Model") -> None:
-        beside = file.with_name(f".{file.name}.partial.keras")
+        beside = _beside(file)
         network.save(beside)
-        beside.rename(file)
+        _put(beside, file)
 
     def _averaged(self, state: State) -> Path:
         return self.folder / f"averaged-{state.finished:04d}.keras"
 
     def _last(self, state: State) -> Path:
         return self.folder / f"last-{state.finished:04d}.keras"
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.partial.keras")
+
+
+def _copy(file: Path, to: Path) -> None:
+    beside = _beside(to)
+    shutil.copyfile(file, beside)
+    _put(beside, to)
+
+
+def _put(beside: Path, file: Path) -> None:
+    # The state that names the file outlives a power cut: so must what it names.
+    with beside.open("rb") as written:
+        os.fsync(written.fileno())
+    beside.rename(file)

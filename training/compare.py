@@ -16,11 +16,12 @@ import numpy.typing as npt
 from model.artifact import Interval
 from model.files import replace_text
 from training import galleries
+from training.class_figures import class_figures
 from training.errors import DataFault
-from training.evaluate import Examination, evaluate
+from training.evaluate import Examination, evaluate, named_metrics
 from training.ranking import Labels, figures
 from training.report import MEANINGS, environment
-from training.resampling import Draws, interval
+from training.resampling import Draws, Values, interval
 
 PAGE, FIGURES = "comparison.html", "comparison.json"
 VERDICTS = np.array(["ok", "review", "defect"])
@@ -98,7 +99,7 @@ def compare(a: Examination, b: Examination) -> Comparison:
             f"{len(names)} and {b.tiles.groups}; both must be able to use the same images"
         )
     draws = Draws(names, a.seed)
-    of_a, of_b = figures(a.scores, draws), figures(b.scores, draws)
+    of_a, of_b = _in_draws(a, b, draws), _in_draws(b, a, draws)
     groups = min(each.scores.groups(label) for each in (a, b) for label in (each.tiles.defect, ~each.tiles.defect))
     alone_a, alone_b = _metrics(a), _metrics(b)
     metrics = {}
@@ -127,10 +128,19 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 def _metrics(examination: Examination) -> dict[str, Interval]:
     """The figures of one version, with the intervals that its own report gives them."""
-    tiles = examination.tiles
-    return evaluate(
+    tiles, named = examination.tiles, examination.named
+    metrics = evaluate(
         tiles.defect, examination.probabilities, tiles.group, examination.manifest.thresholds, examination.seed
     )
+    return metrics | (named_metrics(named, examination.seed) if named else {})
+
+
+def _in_draws(one: Examination, other: Examination, draws: Draws) -> dict[str, Values]:
+    """Every figure of one version in every draw, (draws,); of classes only where the other tells the same apart."""
+    found, named = figures(one.scores, draws), one.named
+    if named and other.named and named.classes == other.named.classes:
+        found |= class_figures(named, draws).overall
+    return found
 
 
 def _shown(name: str, difference: Interval) -> str:

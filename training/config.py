@@ -1,13 +1,18 @@
 """One typed experiment: everything that decides what is trained, apart from the data."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model.network import DEFAULT_PRESET, PRESETS, NetworkConfig
 from training.errors import UsageFault
+from training.group_pattern import compiled
+
+Heads = Literal["binary", "defect_class"]
+ChosenFit = Literal["auto", "tile", "resize"]
 
 
 class Settings(BaseModel):
@@ -26,6 +31,8 @@ class Augmentation(Settings):
     gamma: float = Field(0.2, ge=0, lt=1, description="grey values to the power of 1 - gamma to 1 + gamma")
     gradient: float = Field(0.15, ge=0, lt=1, description="light falls off by so much from one side to the other")
     noise: float = Field(4.0, ge=0, le=64, description="largest standard deviation of added noise, grey values")
+    blur: float = Field(0.0, ge=0, le=32, description="largest smear along the rolling direction, px: strip that moves")
+    scale: float = Field(0.0, ge=0, lt=0.5, description="size: 1 - scale to 1 + scale times, as the distance varies")
 
 
 class SplitShares(Settings):
@@ -48,6 +55,13 @@ class Experiment(Settings):
     preset: str = Field(DEFAULT_PRESET, description=f"one of {', '.join(PRESETS)}")
     network: NetworkConfig | None = Field(None, description="a network of your own instead of the preset's")
     epochs: int = Field(12, ge=1, le=100_000)
+    heads: Heads = Field("binary", description="one output, defect or not; or one for ok and each defect type")
+    fit: ChosenFit = Field(
+        "auto", description="cut images into tiles, or resize them whole; auto: tiles where there are masks"
+    )
+    group_pattern: str | None = Field(
+        None, description="regular expression on file names whose brackets name the group, where labels.csv does not"
+    )
     patience: int = Field(6, ge=1, description="stop after so many epochs without a better one")
     batch_size: int = Field(32, ge=1, le=65536)
     learning_rate: float = Field(0.001, gt=0, le=1, description="of AdamW after the warm-up; falls to 0 as a cosine")
@@ -56,21 +70,52 @@ class Experiment(Settings):
     averaging: float = Field(
         0.99, ge=0, lt=1, description="momentum of the averaged weights that are kept; 0: the last"
     )
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="of the focal loss: how much less easy tiles count")
+    defect_share: float = Field(0.5, gt=0, lt=1, description="of the tiles drawn to train on")
+    class_weights: bool = Field(False, description="weigh classes as if they were drawn equally often")
+    hard_negatives: float = Field(
+        0.0, ge=0, lt=1, description="share of the ok tiles that is drawn among those most taken for defects"
+    )
+    synthetic_defects: float = Field(
+        0.0, ge=0, le=1, description="share of the defects that is generated and blended into ok tiles"
+    )
+    moved_share: float = Field(
+        0.5, ge=0, le=1, description="of the generated defects: the plant's own, moved onto other surface; rest: drawn"
+    )
+    pretraining: int = Field(0, ge=0, le=100_000, description="first epochs, in which all defects are generated")
+    teacher: str | None = Field(None, description="published version whose probabilities are learned from as well")
+    teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the target that is the teacher's")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32", description="of training alone; what is published computes in float32"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     stride: int | None = Field(None, ge=1, description="px between tiles cut from larger images; none: half a tile")
     defect_types: tuple[str, ...] = Field((), description="use only these defect types; empty: all")
     min_defect_pixels: int = Field(20, ge=1, description="a tile with so many masked pixels is a defect")
     max_escape: float | None = Field(None, gt=0, lt=1, description="escape budget; none: thresholds from overkill")
     confidence: float = Field(0.95, gt=0, lt=1, description="with which the escape budget is to be kept")
+    escape_cost: float | None = Field(None, gt=0, description="of a defect passed as ok: thresholds from costs")
+    overkill_cost: float | None = Field(None, gt=0, description="of an ok tile called a defect")
+    review_cost: float | None = Field(None, gt=0, description="of a tile a person looks at; none: no review")
+    line_defect_share: float | None = Field(None, gt=0, lt=1, description="of tiles on the line; none: as in the data")
+    folds: int | None = Field(
+        None, ge=2, le=100, description="cross-fitting: figures and thresholds from so many networks"
+    )
+    figures_only: bool = Field(False, description="with folds: measure the recipe, and publish nothing")
     augmentation: Augmentation = Augmentation()
     split: SplitShares = SplitShares()
 
     @model_validator(mode="before")
     @classmethod
     def _start_from_recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("preset") in RECIPES:
-            return RECIPES[given["preset"]] | given
-        return given
+        if not isinstance(given, dict) or given.get("preset") not in RECIPES:
+            return given
+        recipe = RECIPES[given["preset"]]
+        # What is said of one change to the images leaves the recipe's others as they are.
+        both = {name for name in recipe.keys() & given.keys() if isinstance(recipe[name], dict)}
+        merged = {name: recipe[name] | given[name] for name in both if isinstance(given[name], dict)}
+        return recipe | given | merged
 
     @model_validator(mode="after")
     def _known_preset(self) -> Self:
@@ -78,9 +123,62 @@ class Experiment(Settings):
             raise ValueError(f"preset {self.preset!r} is unknown; there are: {', '.join(PRESETS)}")
         return self
 
-    def resolved_network(self) -> NetworkConfig:
-        """The network to build."""
-        return self.network or PRESETS[self.preset]
+    @model_validator(mode="after")
+    def _one_way_to_thresholds(self) -> Self:
+        costs = {"escape_cost": self.escape_cost, "overkill_cost": self.overkill_cost}
+        stated = [name for name, cost in costs.items() if cost is not None]
+        if len(stated) == 1:
+            missing = next(name for name in costs if name not in stated)
+            raise ValueError(f"thresholds from costs need both costs: {stated[0]} is stated and {missing} is not")
+        for name in ("review_cost", "line_defect_share"):
+            if getattr(self, name) is not None and not stated:
+                raise ValueError(f"{name} belongs to thresholds from costs: state escape_cost and overkill_cost too")
+        if stated and self.max_escape is not None:
+            raise ValueError("thresholds come from costs or from an escape budget: leave out max_escape or the costs")
+        return self
+
+    @model_validator(mode="after")
+    def _defects_of_a_class(self) -> Self:
+        blending = "synthetic_defects" if self.synthetic_defects else "pretraining" if self.pretraining else None
+        if blending and self.heads != "binary" and self.moved_share < 1:
+            raise ValueError(
+                f'{blending} needs heads = "binary" or moved_share = 1: a drawn defect is none of the plant\'s classes'
+            )
+        if self.pretraining >= self.epochs:
+            raise ValueError(
+                f"pretraining = {self.pretraining} leaves none of {self.epochs} epochs for the plant's own defects; "
+                "state more epochs, or less pretraining"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_without_folds(self) -> Self:
+        if self.teacher is not None and self.folds is not None:
+            raise ValueError(
+                "a teacher cannot teach in folds: it has seen groups of every fold, and the figures would flatter; "
+                "leave out teacher or folds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _figures_of_folds(self) -> Self:
+        if self.figures_only and self.folds is None:
+            raise ValueError("figures_only measures a recipe by cross-validation: state folds too")
+        return self
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _usable_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            compiled(pattern)
+        return pattern
+
+    def resolved_network(self, classes: Sequence[str] = ()) -> NetworkConfig:
+        """The network to build; with heads = defect_class it has an output for each of the data's `classes`."""
+        network = self.network or PRESETS[self.preset]
+        if self.heads == "defect_class" and classes:
+            return network.model_copy(update={"outputs": len(classes)})
+        return network
 
     def resolved_stride(self) -> int:
         """Pixels between tiles, half a tile unless set."""
@@ -88,7 +186,20 @@ class Experiment(Settings):
 
 
 # What a preset is trained with unless the experiment says otherwise, where it differs from the defaults above.
+_LOCAL: dict[str, Any] = {
+    "patience": 12,
+    "learning_rate": 0.002,
+    "warm_up": 0.1,
+    "averaging": 0.995,
+    "synthetic_defects": 0.5,
+    "moved_share": 1.0,
+    "augmentation": {"scale": 0.2},
+}
 RECIPES: dict[str, dict[str, Any]] = {
+    "steel-128-local": _LOCAL,
+    "steel-64-local": _LOCAL,
+    "steel-128-deeper": _LOCAL,
+    "steel-64-deeper": _LOCAL,
     "rgb-224": {
         "epochs": 20,
         "patience": 20,
@@ -96,7 +207,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
         "warm_up": 0.0,
         "averaging": 0.0,
-    }
+    },
 }
 
 
@@ -117,4 +228,4 @@ def load_experiment(file: Path | None, overrides: dict[str, Any]) -> Experiment:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
         where = f"{name} = {first['input']!r}: " if name else ""
-        raise UsageFault(f"the experiment is not valid: {where}{first['msg']}") from error
+        raise UsageFault(f"the experiment is not valid: {where}{first['msg'].removeprefix('Value error, ')}") from error

@@ -18,7 +18,8 @@ class CostThresholds(Record):
     """The cheapest thresholds. They promise nothing about escapes: the rates are those of the tiles at hand.
 
     cost: mean cost of a tile with them, in the unit of the costs; cost_passing_all, cost_calling_all: with everything
-    passed as ok, or called a defect. escape_rate and overkill are at `review`, overkill_defect at `defect`.
+    passed as ok, or called a defect. stated: whether the share of defects on the line was stated; if not it is that of
+    the data. escape_rate and overkill are at `review`, overkill_defect at `defect`. sentence: all of it for a reader.
     """
 
     thresholds: Thresholds
@@ -26,12 +27,14 @@ class CostThresholds(Record):
     overkill_cost: float = Field(gt=0)
     review_cost: float | None
     defect_share: float = Field(gt=0, lt=1)
+    stated: bool
     cost: float
     cost_passing_all: float
     cost_calling_all: float
     escape_rate: Interval
     overkill: Interval
     overkill_defect: Interval
+    sentence: str
 
 
 def from_costs(
@@ -76,19 +79,22 @@ def from_costs(
         reviewed = _summed_below(probabilities, weight * review_cost, candidates)
         review, defect_at, cost = _cheapest_pair(below - reviewed, above + reviewed)
     thresholds = Thresholds(review=float(candidates[review]), defect=float(candidates[defect_at]))
-    return CostThresholds(
+    found = CostThresholds(
         thresholds=thresholds,
         escape_cost=escape_cost,
         overkill_cost=overkill_cost,
         review_cost=review_cost,
         defect_share=share,
+        stated=defect_share is not None,
         cost=cost,
         cost_passing_all=share * escape_cost,
         cost_calling_all=(1 - share) * overkill_cost,
         escape_rate=rate(probabilities[defect] < thresholds.review, group[defect]),
         overkill=rate(probabilities[~defect] >= thresholds.review, group[~defect]),
         overkill_defect=rate(probabilities[~defect] >= thresholds.defect, group[~defect]),
+        sentence="",
     )
+    return found.model_copy(update={"sentence": _sentence(found)})
 
 
 def _candidates(probabilities: Probabilities) -> Probabilities:
@@ -121,3 +127,24 @@ def _require_costs(
             raise UsageFault(f"{name} must be a positive number; received {cost}")
     if defect_share is not None and not 0 < defect_share < 1:
         raise UsageFault(f"defect_share is a share between 0 and 1, such as 0.001; received {defect_share}")
+
+
+def _sentence(found: CostThresholds) -> str:
+    share = f"{100 * found.defect_share:.3g} % defect tiles "
+    share += (
+        "on the line" if found.stated else "as in the data, which hold far more than a line (state --line-defect-share)"
+    )
+    return (
+        f"The cheapest thresholds, with {share}: review from {found.thresholds.review:.4g} and defect from "
+        f"{found.thresholds.defect:.4g} cost {found.cost:.4g} a tile on average; passing everything would cost "
+        f"{found.cost_passing_all:.4g}, calling everything a defect {found.cost_calling_all:.4g}. Of the tiles at hand "
+        f"{_span(found.escape_rate)} of the defects escape and {_span(found.overkill)} of the ok tiles are called. "
+        "Nothing is certified about escapes."
+    )
+
+
+def _span(share: Interval) -> str:
+    value = f"{100 * share.value:.3g} %"
+    if share.low is None or share.high is None:
+        return value
+    return f"{value} ({100 * share.low:.3g} to {100 * share.high:.3g} %)"

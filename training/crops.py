@@ -6,15 +6,18 @@ images, counts as much as a common one.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from model.image import Frame
+from model.tiling import resize
 from training.dataset import Mask, TileSet
+from training.scan import NO_DEFECT
 
+Kinds = npt.NDArray[np.str_]
 Item = TypeVar("Item")
 
 # A drawn position may show too little of a defect, or some of one where none should be: then another is drawn,
@@ -32,15 +35,32 @@ class Surface:
     group: str
 
 
+class Sampler(Protocol):
+    """Whatever training tiles are drawn from."""
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
+        """uint8 tiles (count, tile, tile) and the defect type of each, "none" for ok, str (count,); `rng` decides."""
+
+
 class CropSampler:
-    """Draws tiles from surfaces, one half of them defects.
+    """Draws tiles from surfaces, `defect_share` of them defects, 1 - `scale` to 1 + `scale` times their size.
 
     surfaces: by number. tiles: their tiles on the fixed grid, `tiles.file` being the surface's number.
+    A window of another size is cut and brought to a tile's: no pixel is made up at the edge, and the label is that of
+    what the window shows. A surface no larger than a tile has nothing around it, and is only ever shown larger.
     """
 
-    def __init__(self, surfaces: Mapping[int, Surface], tiles: TileSet, min_defect_pixels: int) -> None:
+    def __init__(
+        self,
+        surfaces: Mapping[int, Surface],
+        tiles: TileSet,
+        min_defect_pixels: int,
+        defect_share: float = 0.5,
+        scale: float = 0.0,
+    ) -> None:
         self._surfaces, self._tiles, self._min = surfaces, tiles, min_defect_pixels
-        self._tile = tiles.tiles.shape[1]
+        self._share, self._scale = defect_share, scale
+        self._tile: int = tiles.tiles.shape[1]
         self._masked = {
             number: np.flatnonzero(surfaces[number].mask) for number in np.unique(tiles.file[tiles.defect]).tolist()
         }
@@ -50,38 +70,101 @@ class CropSampler:
         self._good: dict[str, list[int]] = defaultdict(list)
         for number in np.unique(tiles.file[~tiles.defect]).tolist():
             self._good[surfaces[number].group].append(number)
+        # Where only one label is shown, all tiles are of it: defect types can be told apart without any ok image.
+        if not (self._good and self._defects):
+            self._share = 1.0 if self._defects else 0.0
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, npt.NDArray[np.bool_]]:
-        """uint8 tiles (count, tile, tile) and labels bool (count,); each is a defect with probability one half."""
-        defect = rng.random(count) < 0.5
-        return np.stack([self._defect(rng) if one else self._ok(rng) for one in defect]), defect
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
+        """uint8 tiles (count, tile, tile) and the defect type of each, "none" for ok, str (count,)."""
+        drawn = [self._defect(rng) if rng.random() < self._share else self._ok(rng) for _ in range(count)]
+        tiles, kinds = zip(*drawn, strict=True)
+        return np.stack(tiles), np.array(kinds)
 
-    def _defect(self, rng: np.random.Generator) -> Frame:
-        groups = _any(list(self._defects.values()), rng)
-        number = _any(_any(list(groups.values()), rng), rng)
+    def _defect(self, rng: np.random.Generator) -> tuple[Frame, str]:
+        kind = _any(list(self._defects), rng)
+        number = _any(_any(list(self._defects[kind].values()), rng), rng)
+        return self._tile_with_defect(number, rng), kind
+
+    def _tile_with_defect(self, number: int, rng: np.random.Generator) -> Frame:
         surface = self._surfaces[number]
         for _ in range(ATTEMPTS):
+            side = self._side(surface, rng)
             y, x = np.unravel_index(_any(self._masked[number], rng), surface.frame.shape)
-            window = self._window(surface, y - rng.integers(self._tile), x - rng.integers(self._tile))
+            window = self._window(surface, y - rng.integers(side), x - rng.integers(side), side)
             if np.count_nonzero(surface.mask[window]) >= self._min:
-                return surface.frame[window]
+                return self._sized(surface.frame[window])
         return self._from_grid(number, True, rng)
 
-    def _ok(self, rng: np.random.Generator) -> Frame:
-        number = _any(_any(list(self._good.values()), rng), rng)
+    @property
+    def ok_groups(self) -> int:
+        """Number of groups that show ok surface."""
+        return len(self._good)
+
+    @property
+    def min_defect_pixels(self) -> int:
+        """How many pixels a defect must show in a tile."""
+        return self._min
+
+    def draw_ok(self, rng: np.random.Generator) -> tuple[Frame, str]:
+        """One tile without any masked pixel, uint8 (tile, tile), and its group."""
+        group = _any(list(self._good), rng)
+        return self._tile_without_defect(_any(self._good[group], rng), rng), group
+
+    def draw_masked(self, scale: float, rng: np.random.Generator) -> tuple[Frame, Mask, str, str]:
+        """A window round a defect, `scale` tiles wide if its surface is: frame, mask, defect type and group.
+
+        Both are square and of the same shape, and may show less of the defect than a tile must.
+        """
+        kind = _any(list(self._defects), rng)
+        group = _any(list(self._defects[kind]), rng)
+        number = _any(self._defects[kind][group], rng)
+        surface = self._surfaces[number]
+        side = min(round(scale * self._tile), *surface.frame.shape)
+        y, x = np.unravel_index(_any(self._masked[number], rng), surface.frame.shape)
+        window = self._window(surface, y - rng.integers(side), x - rng.integers(side), side)
+        return surface.frame[window], surface.mask[window], kind, group
+
+    def of_masks(self) -> Self:
+        """The same sampler of the masks: equal generators draw tiles here and there their masks, 255 for a defect.
+
+        A tile that no chance position gave has an empty mask there.
+        """
+        white = {
+            number: replace(surface, frame=surface.mask.astype(np.uint8) * np.uint8(255))
+            for number, surface in self._surfaces.items()
+        }
+        grid = replace(self._tiles, tiles=np.zeros_like(self._tiles.tiles))
+        return type(self)(white, grid, self._min, self._share, self._scale)
+
+    def _ok(self, rng: np.random.Generator) -> tuple[Frame, str]:
+        return self.draw_ok(rng)[0], NO_DEFECT
+
+    def _tile_without_defect(self, number: int, rng: np.random.Generator) -> Frame:
         surface = self._surfaces[number]
         height, width = surface.frame.shape
         for _ in range(ATTEMPTS):
-            window = self._window(surface, rng.integers(height - self._tile + 1), rng.integers(width - self._tile + 1))
+            side = self._side(surface, rng)
+            y, x = (rng.integers(length - side + 1) for length in (height, width))
+            window = self._window(surface, y, x, side)
             if not surface.mask[window].any():
-                return surface.frame[window]
+                return self._sized(surface.frame[window])
         return self._from_grid(number, False, rng)
 
-    def _window(self, surface: Surface, y: np.integer, x: np.integer) -> tuple[slice, slice]:
-        """The tile with its first pixel at (y, x), shifted inside."""
-        height, width = surface.frame.shape
-        top, left = (int(np.clip(at, 0, side - self._tile)) for at, side in ((y, height), (x, width)))
-        return slice(top, top + self._tile), slice(left, left + self._tile)
+    def _side(self, surface: Surface, rng: np.random.Generator) -> int:
+        """Pixels of a window's side: a surface seen twice as large fills half as many."""
+        if not self._scale:
+            return self._tile
+        side: int = min(round(self._tile / rng.uniform(1 - self._scale, 1 + self._scale)), *surface.frame.shape)
+        return side
+
+    def _sized(self, window: Frame) -> Frame:
+        return window if len(window) == self._tile else resize(window, self._tile)
+
+    @staticmethod
+    def _window(surface: Surface, y: np.integer, x: np.integer, side: int) -> tuple[slice, slice]:
+        """The square of `side` px with its first pixel at (y, x), shifted inside."""
+        top, left = (int(np.clip(at, 0, length - side)) for at, length in zip((y, x), surface.frame.shape, strict=True))
+        return slice(top, top + side), slice(left, left + side)
 
     def _from_grid(self, number: int, defect: bool, rng: np.random.Generator) -> Frame:
         known = np.flatnonzero((self._tiles.file == number) & (self._tiles.defect == defect))

@@ -94,7 +94,9 @@ def precision_recall_picture(scores: Scores) -> Markup:
             if called.any():
                 point = called[scores.defect].mean(), scores.defect[called].mean()
                 axes.plot(*point, marker, color=MARK_COLOUR, label=f"{name} threshold")
-        axes.legend(loc="lower left")
+        # Where neither threshold calls a tile there is no point to name, and matplotlib would warn.
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower left")
         return svg(figure, "Precision and recall")
 
 

@@ -14,6 +14,8 @@ from model.artifact import Fitting
 from model.errors import SteelsightError
 from model.image import Frame, decode
 from model.tiling import Fit, TileGrid, extend, resize
+from training.config import ChosenFit
+from training.errors import DataFault
 from training.scan import Record
 
 Mask = npt.NDArray[np.bool_]
@@ -52,10 +54,18 @@ class TileSet:
         return len(np.unique(self.group))
 
 
-def choose_fit(records: Sequence[Record]) -> Fit:
-    """Tiles where any defect has a mask to label them from, else whole images, resized."""
+def choose_fit(records: Sequence[Record], wanted: ChosenFit = "auto") -> Fit:
+    """Tiles where any defect has a mask to label them from, else whole images, resized; or what is wanted.
+
+    Whole images are labelled by their folder, and no mask is looked at. Raises `DataFault` where tiles are wanted
+    and no defect has a mask.
+    """
     masked = any(record.mask for record in records if record.label == "defect")
-    return Fit.TILE if masked else Fit.RESIZE
+    if wanted == "tile" and not masked:
+        raise DataFault('fit = "tile" labels tiles from masks, and no defect image has one; use fit = "resize"')
+    if wanted == "auto":
+        return Fit.TILE if masked else Fit.RESIZE
+    return Fit(wanted)
 
 
 def cut(

@@ -14,6 +14,8 @@ from model.artifact import Fitting, Interval, Manifest
 from model.image import Frame
 from model.tiling import Probabilities
 from model.verdict import Thresholds
+from training.class_figures import Named, class_figures
+from training.classes import Kinds, tile_kinds
 from training.dataset import TileSet
 from training.ranking import FALSE_CALLS, RECALLS, Labels, Scores, detection
 from training.rates import clopper_pearson, rate
@@ -26,11 +28,28 @@ SIZE_ENDS = (64, 256, 1024, 4096)
 
 
 @dataclass(frozen=True)
+class OutOfFoldFigures:
+    """What differs in an examination whose tiles were each scored by a network of its own fold.
+
+    metrics, confusion: of verdicts by each fold's thresholds, in place of those that these very tiles chose.
+    rescore: changed tiles uint8 (m, tile, tile), and the numbers of the tiles they come from -> (m,), by their folds.
+    sentence: whose figures they are, for a reader.
+    """
+
+    metrics: dict[str, Interval]
+    confusion: dict[str, dict[str, int]]
+    rescore: Callable[[Frame, npt.NDArray[np.intp]], Probabilities]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Examination:
     """One version on labelled tiles: everything that a report says follows from this.
 
     data: name of the folder. fitting: how the tiles were cut. probabilities: calibrated, (n,).
-    score: uint8 (m, tile, tile) -> (m,), the same path that gave the probabilities.
+    score: uint8 (m, tile, tile) -> (m,), the same path that gave the probabilities; with `out_of_fold` the published
+    network's, which gave none of them.
+    class_probabilities: calibrated, of each class, (n, classes); None for a version that tells no classes apart.
     """
 
     manifest: Manifest
@@ -41,6 +60,20 @@ class Examination:
     probabilities: Probabilities
     score: Callable[[Frame], Probabilities]
     seed: int
+    class_probabilities: Probabilities | None = None
+    out_of_fold: OutOfFoldFigures | None = None
+
+    def rescore(self, tiles: Frame, numbers: npt.NDArray[np.intp]) -> Probabilities:
+        """Of changed tiles, by what scored the tiles they come from; numbers: of those, (m,)."""
+        return self.out_of_fold.rescore(tiles, numbers) if self.out_of_fold else self.score(tiles)
+
+    @property
+    def named(self) -> Named | None:
+        """Which class was named for each tile; None for a version that tells no classes apart."""
+        if self.class_probabilities is None:
+            return None
+        kinds = tile_kinds(self.tiles, self.records)
+        return Named.of(kinds, self.class_probabilities, self.manifest.classes, self.tiles.group)
 
     @property
     def scores(self) -> Scores:
@@ -65,7 +98,8 @@ class Examination:
     @property
     def known_groups(self) -> int:
         """Groups that have the name of one this version was fitted or tuned on: their figures are flattering."""
-        return len(set(self.tiles.group.tolist()) & groups_used(self.manifest))
+        # Out of fold, each group's figures are by a network that has not seen it.
+        return 0 if self.out_of_fold else len(set(self.tiles.group.tolist()) & groups_used(self.manifest))
 
 
 def groups_used(manifest: Manifest) -> set[str]:
@@ -75,7 +109,7 @@ def groups_used(manifest: Manifest) -> set[str]:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of some of the defects, against all ok tiles; `tiles` and `groups` count these defects."""
+    """The figures of some tiles, which `tiles` and `groups` count: defects against all ok tiles, or a class."""
 
     name: str
     tiles: int
@@ -114,6 +148,43 @@ def evaluate(
         "groups_with_overkill": _groups_with(scores, ~defect, probabilities >= thresholds.review),
         "expected_calibration_error": reliability(probabilities, defect, group, seed).error,
     }
+
+
+def class_metrics(
+    kinds_true: Kinds, class_probabilities: Probabilities, classes: Sequence[str], group: Kinds, seed: int
+) -> dict[str, Interval]:
+    """How often the right class is the most probable one; no tile needs to be ok.
+
+    kinds_true: defect type of each tile, "none" for ok, (n,). class_probabilities: (n, classes), of `classes` in
+    order, ok first. group: (n,). Tiles of a type that is none of the classes are left out. defect_class_accuracy is
+    over the tiles that show a defect, by the most probable defect class; it is absent where there are none.
+    """
+    return named_metrics(Named.of(kinds_true, class_probabilities, classes, group), seed)
+
+
+def named_metrics(named: Named, seed: int) -> dict[str, Interval]:
+    """`class_metrics` of what was named."""
+    if not len(named.true):
+        return {}
+    found = class_figures(named, Draws.of(named.group, seed)).overall
+    groups = dict.fromkeys(found, len(np.unique(named.group)))
+    groups["defect_class_accuracy"] = len(np.unique(named.group[named.true > 0]))
+    return {name: _recall(values, groups[name]) for name, values in found.items() if np.isfinite(values[0])}
+
+
+def class_rows(named: Named, seed: int) -> tuple[Row, ...]:
+    """A row for each class in order: its tiles and groups, and recall and precision where they are defined."""
+    found = class_figures(named, Draws.of(named.group, seed))
+    table = []
+    for number, name in enumerate(named.classes):
+        shown, called = (named.group[each == number] for each in (named.true, named.named))
+        figures = {
+            "recall": (found.recall[name], len(np.unique(shown))),
+            "precision": (found.precision[name], len(np.unique(called))),
+        }
+        metrics = {figure: _recall(values, groups) for figure, (values, groups) in figures.items() if groups}
+        table.append(Row(name, len(shown), len(np.unique(shown)), metrics))
+    return tuple(table)
 
 
 def rows(scores: Scores, subsets: Mapping[str, Labels], draws: Draws) -> tuple[Row, ...]:

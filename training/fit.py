@@ -1,127 +1,95 @@
-"""Surfaces -> the network of the best epoch.
+"""Tiles -> the network of the best epoch.
 
-Every epoch's tiles, their order and their augmentation follow from (seed, epoch) alone, so a run that was stopped
-and resumed at an epoch sees exactly what an uninterrupted one sees.
+What an epoch is made of follows from (seed, epoch) and the weights it begins with alone, so a run that was stopped at
+any moment and resumed ends like one that was not. docs/training.md tells the whole of it.
 """
 
-import sys
-from collections.abc import Callable
+import time
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
-from tqdm import tqdm
 
 from model.calibration import defect_logit
+from model.image import Frame
 from model.network import NetworkConfig, build, logits_model
-from training.augment import augment
+from training.averaging import WeightAverage
+from training.batches import Curriculum, EpochOfTiles, Soften, with_channels
 from training.checkpoint import Checkpoint, Epoch, State
 from training.config import Experiment
-from training.crops import CropSampler
+from training.crops import Kinds, Sampler
 from training.dataset import TileSet
+from training.devices import precision, strategy_on, training_devices
+from training.hard_negatives import HardTiles
+from training.logs import Log
+from training.losses import loss_of
+from training.progress import Progress
+from training.selection import validation_figures
 
-Images = npt.NDArray[np.float32]
-
-# Redrawing more often than this only fills a log file when no person is watching.
-SECONDS_BETWEEN_LOG_LINES = 10
 SCORING_BATCH = 64
 # A single bad batch early on must not undo the steps before it.
 LARGEST_GRADIENT = 1.0
 
 
-class EpochOfTiles(keras.utils.PyDataset):
-    """One epoch of augmented training batches: (float32 (n, size, size, channels), float32 labels (n, 1))."""
-
-    def __init__(self, crops: CropSampler, experiment: Experiment, steps: int, channels: int, epoch: int) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self._crops, self._experiment, self._channels = crops, experiment, channels
-        self._seeds = np.random.SeedSequence([experiment.seed, epoch]).spawn(steps)
-
-    def __len__(self) -> int:
-        return len(self._seeds)
-
-    def __getitem__(self, index: int) -> tuple[Images, Images]:
-        rng = np.random.default_rng(self._seeds[index])
-        tiles, defect = self._crops.draw(self._experiment.batch_size, rng)
-        images = augment(tiles, self._experiment.augmentation, rng)
-        return _with_channels(images, self._channels), defect[:, np.newaxis].astype(np.float32)
-
-
-class WeightAverage(keras.callbacks.Callback):
-    """Keeps an exponential moving average of the weights in a second model: it generalises better than any one step.
-
-    Batch statistics are averages already and are taken over as they are.
-    """
-
-    def __init__(self, averaged: keras.Model, momentum: float) -> None:
-        super().__init__()
-        self._averaged, self._momentum = averaged, momentum
-
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        # Early on, the average follows closely, or it would remember the random start for a hundred steps.
-        step = float(self.model.optimizer.iterations)
-        momentum = min(self._momentum, step / (step + 10))
-        for mean, weight in zip(self._averaged.trainable_variables, self.model.trainable_variables, strict=True):
-            mean.assign(momentum * mean + (1 - momentum) * weight)
-        for mean, weight in zip(
-            self._averaged.non_trainable_variables, self.model.non_trainable_variables, strict=True
-        ):
-            mean.assign(weight)
-
-
 def fit(
     network: NetworkConfig,
-    crops: CropSampler,
+    crops: Sampler,
     tiles: int,
-    validation: TileSet,
+    validation: TileSet | None,
     experiment: Experiment,
     run: Checkpoint,
+    *,
+    classes: tuple[str, ...] = ("ok", "defect"),
+    validation_kinds: Kinds | None = None,
+    soften: Soften | None = None,
+    pretraining: Sampler | None = None,
+    hard: HardTiles | None = None,
 ) -> State:
     """Train, or go on training, until the last epoch or until no epoch gets better.
 
-    tiles: how many make an epoch. The networks are kept in `run`. Raises KeyboardInterrupt on Ctrl-C with every
-    finished epoch kept.
+    tiles: how many make an epoch. validation, validation_kinds: tiles that choose the best epoch, and what each shows;
+    without them the last epoch is it. classes: what the outputs stand for, ok first. soften: changes a batch's targets.
+    pretraining: drawn from in the first `experiment.pretraining` epochs. hard: mined before every epoch but the
+    first. The networks are kept in `run`. Raises KeyboardInterrupt on Ctrl-C with every finished epoch kept.
     """
     steps = -(-tiles // experiment.batch_size)
+    curriculum = Curriculum(network, experiment, steps, crops, classes, soften, pretraining, hard)
     state = run.state()
-    model, averaged = run.load_last(state) if state.finished else _fresh(network, experiment, steps)
-    average = WeightAverage(averaged, experiment.averaging)
-    interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LOG_LINES
-    total, done = steps * experiment.epochs, steps * state.finished
-    with tqdm(total=total, initial=done, unit="batch", mininterval=interval) as bar:
+    if state.finished:
+        with strategy_on(training_devices()).scope():
+            model = run.load_last(state)
+        averaged = run.load_averaged(state)
+    else:
+        state = State(pretraining=curriculum.pretraining_epochs)
+        model = compiled(network, experiment, steps)
+        # On one device and in float32, whatever the other computes on.
+        averaged = logits_model(build(network))
+        averaged.set_weights(model.get_weights())
+    average = WeightAverage(model, averaged, experiment.averaging, steps * state.finished)
+    with Log(run.folder, state, steps) as log, Progress(state, experiment.epochs, steps) as progress:
         while state.finished < experiment.epochs and not state.stale(experiment.patience):
-            number = state.finished + 1
-            batches = EpochOfTiles(crops, experiment, steps, model.input_shape[3], number)
+            begun, number = time.monotonic(), state.finished + 1
+            batches = curriculum.epoch(number, lambda some: defect_logit(_logits(averaged, some)))
             _reseed_dropout(model, experiment.seed, number)
-            loss = _one_epoch(model, batches, average, bar.update)
-            auroc = float(roc_auc_score(validation.defect, _scores(averaged, validation)))
-            rate = float(model.optimizer.learning_rate)
-            epoch = Epoch(number=number, loss=loss, validation_auroc=auroc, learning_rate=rate)
-            state = State(history=(*state.history, epoch))
+            loss, rate = _one_epoch(model, batches, average, progress)
+            figures = _figures(averaged, validation, validation_kinds, classes)
+            state = state.after(Epoch(number=number, loss=loss, learning_rate=rate, **figures))
+            log.add(state.history[-1], time.monotonic() - begun)
             run.save(state, model, averaged)
-            bar.set_postfix(
-                epoch=f"{number}/{experiment.epochs}",
-                loss=f"{loss:.3f}",
-                auroc=f"{auroc:.3f}",
-                best=f"{state.best.validation_auroc:.3f}",
-            )
+            progress.epoch(state)
     return state
 
 
 def trained_network(network: NetworkConfig, run: Checkpoint, state: State) -> keras.Model:
-    """The whole network, probability included, with the weights of the best epoch."""
+    """The whole network, probability included, with the weights of the best epoch; it computes in float32."""
     model = build(network)
-    model.set_weights(keras.models.load_model(run.best_file(state), compile=False).get_weights())
+    model.set_weights(run.load_best(state).get_weights())
     return model
 
 
-def _fresh(network: NetworkConfig, experiment: Experiment, steps: int) -> tuple[keras.Model, keras.Model]:
-    """A compiled network that ends in logits, and its twin for the averaged weights."""
+def compiled(network: NetworkConfig, experiment: Experiment, steps: int) -> keras.Model:
+    """A fresh network that ends in logits, with its optimiser and loss, on all devices. steps: batches of an epoch."""
     keras.utils.set_random_seed(experiment.seed)
-    model = logits_model(build(network))
-    averaged = keras.models.clone_model(model)
-    averaged.set_weights(model.get_weights())
     total = steps * experiment.epochs
     rising = round(experiment.warm_up * total)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -130,11 +98,14 @@ def _fresh(network: NetworkConfig, experiment: Experiment, steps: int) -> tuple[
         warmup_target=experiment.learning_rate,
         warmup_steps=rising,
     )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay, clipnorm=LARGEST_GRADIENT),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-    )
-    return model, averaged
+    with strategy_on(training_devices()).scope(), precision(experiment.precision):
+        model = logits_model(build(network))
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay, clipnorm=LARGEST_GRADIENT)
+        if experiment.precision == "mixed_float16":
+            # Small gradients would be 0 in it. Keras would wrap it by itself, but then not load what it saved.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer=optimizer, loss=loss_of(experiment, network.outputs))
+    return model
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
@@ -145,21 +116,24 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def _one_epoch(
-    model: keras.Model, batches: EpochOfTiles, average: WeightAverage, advance: Callable[[int], object]
-) -> float:
-    """Mean loss of one epoch."""
-    progress = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: advance(1))
-    history = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[average, progress]).history
-    return float(history["loss"][0])
+    model: keras.Model, batches: EpochOfTiles, average: WeightAverage, progress: Progress
+) -> tuple[float, float]:
+    """Mean loss of one epoch, and the learning rate at its end."""
+    tell = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progress.batch(logs["loss"]))
+    history = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[average, tell]).history
+    rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
+    return float(history["loss"][0]), float(rate)
 
 
-def _scores(model: keras.Model, tiles: TileSet) -> npt.NDArray[np.float64]:
-    """Defect logits of tiles, float64 (n,)."""
+def _figures(
+    averaged: keras.Model, tiles: TileSet | None, kinds: Kinds | None, classes: tuple[str, ...]
+) -> dict[str, float]:
+    return validation_figures(_logits(averaged, tiles.tiles), tiles, kinds, classes) if tiles else {}
+
+
+def _logits(model: keras.Model, tiles: Frame) -> npt.NDArray[np.float32]:
+    """Logits of uint8 tiles (n, size, size), float32 (n, outputs)."""
+    channels = model.input_shape[3]
     starts = range(0, len(tiles), SCORING_BATCH)
-    batches = (tiles.tiles[start : start + SCORING_BATCH].astype(np.float32) for start in starts)
-    logits = [model.predict_on_batch(_with_channels(batch, model.input_shape[3])) for batch in batches]
-    return defect_logit(np.concatenate(logits))
-
-
-def _with_channels(tiles: Images, channels: int) -> Images:
-    return np.repeat(tiles[..., np.newaxis], channels, axis=3)
+    batches = (with_channels(tiles[start : start + SCORING_BATCH], channels) for start in starts)
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])

@@ -143,8 +143,13 @@ def _exhibit(examination: Examination, index: int, heat: bool) -> Exhibit:
         size=len(tile),
         picture=data_uri(tile),
         outline=outline(mask),
-        heat=data_uri(heat_map(examination.score, tile)) if heat else "",
+        heat=data_uri(heat_map(_scorer(examination, index), tile)) if heat else "",
     )
+
+
+def _scorer(examination: Examination, index: int) -> Callable[[Frame], Probabilities]:
+    """What scored this tile, for others made from it."""
+    return lambda tiles: examination.rescore(tiles, np.full(len(tiles), index))
 
 
 def _place(

@@ -21,6 +21,7 @@ def model_card(manifest: Manifest, found: Mapping[str, Any]) -> str:
         _use(manifest),
         _data(manifest, found),
         _figures(found),
+        *([_classes(found["classes"])] if found["classes"] else []),
         _limits(found),
     ]
     return "\n\n".join(parts) + "\n"
@@ -63,6 +64,7 @@ def _use(manifest: Manifest) -> str:
             "Finding surface defects of steel on frames from line cameras, and sorting frames into `ok`, `review` and "
             f"`defect`. {larger}. A tile is for review from a defect probability of {thresholds.review:.4f} and a "
             f"defect from {thresholds.defect:.4f}.",
+            *(["", cell(said)] if (said := manifest.training.get("thresholds", {}).get("sentence")) else []),
             "",
             "Not intended: other materials, cameras, resolutions or lighting than those of the data below; measuring "
             "a defect's size; releasing product without the plant having accepted the figures below.",
@@ -80,6 +82,8 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
         f"sides. Measured below: {found['tiles']} tiles of {found['groups']} groups from {cell(found['data'])}, "
         f"{found['defect_tiles']} of them defect.",
     ]
+    if found["out_of_fold"]:
+        lines += ["", f"**{cell(found['out_of_fold'])}**", "", *_folds(manifest.training.get("cross_validation", {}))]
     if found["known_groups"]:
         lines += [
             "",
@@ -87,6 +91,15 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
             "figures are flattering and say nothing about new surfaces.**",
         ]
     return "\n".join(lines)
+
+
+def _folds(crossed: Mapping[str, Any]) -> list[str]:
+    """How far the figures of single folds lie apart."""
+    lines = ["| figure | mean of the folds | standard deviation of a fold |", "|---|---|---|"]
+    spread = crossed.get("spread", {})
+    return lines + [
+        f"| {cell(name)} | {mean:.3f} | {spread[name]:.3f} |" for name, mean in crossed.get("mean", {}).items()
+    ]
 
 
 def _figures(found: Mapping[str, Any]) -> str:
@@ -105,6 +118,23 @@ def _figures(found: Mapping[str, Any]) -> str:
             f"| {cell(row['name'])} | {row['tiles']} | {row['groups']} | {auroc} ({_span(row['metrics']['auroc'])}) "
             f"| {escape} ({_span(row['metrics']['escape_rate'])}) |"
         )
+    return "\n".join(lines)
+
+
+def _classes(classes: Mapping[str, Any]) -> str:
+    """Recall and precision of each class, and what was taken for what."""
+    lines = ["## Classes", "A tile is named after its most probable class.", ""]
+    lines += ["| class | tiles | groups | recall | precision |", "|---|---|---|---|---|"]
+    for row in classes["table"]:
+        told = (row["metrics"].get(name) for name in ("recall", "precision"))
+        shares = " | ".join(f"{each['value']:.3f} ({_span(each)})" if each else "none" for each in told)
+        lines.append(f"| {cell(row['name'])} | {row['tiles']} | {row['groups']} | {shares} |")
+    names = list(classes["confusion"])
+    lines += ["", f"| the tile is | {' | '.join(f'named {cell(name)}' for name in names)} |"]
+    lines += ["|---" * (len(names) + 1) + "|"]
+    lines += [f"| {cell(name)} | {' | '.join(map(str, row.values()))} |" for name, row in classes["confusion"].items()]
+    if classes["unknown"]:
+        lines += ["", f"{classes['unknown']} tiles show defect types that this version has no class for: not counted."]
     return "\n".join(lines)
 
 

@@ -6,37 +6,55 @@ from typing import Any
 from model.artifact import Interval
 from model.tiling import Probabilities
 from model.verdict import Thresholds
+from training.class_figures import Named
 from training.dataset import TileSet
-from training.evaluate import confusion, evaluate
+from training.evaluate import confusion, evaluate, named_metrics
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A published version and its figures."""
+    """A version and its figures; version: None where none was published.
 
-    version: str
+    class_confusion: tiles by true and named class; None for a version that tells no classes apart.
+    cross_validation: the figures of each fold, their mean and spread, where the figures are those of folds.
+    """
+
+    version: str | None
     tiles: int
     groups: int
     metrics: dict[str, Interval]
     confusion: dict[str, dict[str, int]]
+    class_confusion: dict[str, dict[str, int]] | None = None
+    cross_validation: dict[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The JSON line that `--json` ends with."""
+        optional = {"class_confusion": self.class_confusion, "cross_validation": self.cross_validation}
         return {
             "version": self.version,
             "tiles": self.tiles,
             "groups": self.groups,
             "metrics": {name: interval.model_dump() for name, interval in self.metrics.items()},
             "confusion": self.confusion,
+            **{name: found for name, found in optional.items() if found is not None},
         }
 
 
-def measure(version: str, tiles: TileSet, probabilities: Probabilities, thresholds: Thresholds, seed: int) -> Outcome:
-    """Figures of a version on labelled tiles."""
+def measure(
+    version: str,
+    tiles: TileSet,
+    probabilities: Probabilities,
+    thresholds: Thresholds,
+    seed: int,
+    named: Named | None = None,
+) -> Outcome:
+    """Figures of a version on labelled tiles. named: which class was named for them, if it tells classes apart."""
+    metrics = evaluate(tiles.defect, probabilities, tiles.group, thresholds, seed)
     return Outcome(
         version=version,
         tiles=len(tiles),
         groups=tiles.groups,
-        metrics=evaluate(tiles.defect, probabilities, tiles.group, thresholds, seed),
+        metrics=metrics | (named_metrics(named, seed) if named else {}),
         confusion=confusion(tiles.defect, probabilities, thresholds),
+        class_confusion=named.confusion() if named else None,
     )

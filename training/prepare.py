@@ -1,6 +1,7 @@
 """A data folder -> labelled tiles of each part, ready to be trained on: scan, cut, split."""
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,48 @@ from tqdm import tqdm
 
 from model.artifact import Fitting
 from training.checkpoint import Checkpoint, Run
+from training.classes import class_names, tile_kinds
 from training.config import Experiment
 from training.crops import CropSampler, Surface
 from training.dataset import TileSet, choose_fit, cut, surface
 from training.errors import DataFault, UsageFault
+from training.group_pattern import by_pattern
 from training.grouping import with_groups
 from training.scan import Record, fingerprint, scan
 from training.split import Part, split
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Labelled tiles of each part, how they were cut, and where training draws its own from."""
+class CutFolder:
+    """A data folder, scanned and cut into labelled tiles: what every split of it starts from.
 
+    classes: what the network tells apart, ok first. tiles: all of them, on disk.
+    """
+
+    classes: tuple[str, ...]
+    records: list[Record]
+    fitting: Fitting
+    tiles: TileSet
+
+    def of(self, groups: Collection[str], where: str, needed: int) -> TileSet:
+        """The tiles of some groups, in memory. Raises `DataFault` unless both labels are among them.
+
+        where, needed: how the fault names these groups, and how many must show each label for all parts to have some.
+        """
+        chosen = self.tiles.select(np.isin(self.tiles.group, list(groups)))
+        require_both_labels(chosen, f"{where} has", needed)
+        return chosen
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one fit works on: labelled tiles of each part, how they were cut, and where training draws its own from.
+
+    classes: what the network tells apart, ok first. parts: `Part.TRAIN` always; without `Part.CALIBRATION`
+    there is no validation, and the network of the last epoch is taken.
+    """
+
+    classes: tuple[str, ...]
     records: list[Record]
     fitting: Fitting
     split: dict[str, Part]
@@ -29,31 +59,62 @@ class Prepared:
     crops: CropSampler
     left_out: dict[str, int]
 
+    @property
+    def validation(self) -> TileSet | None:
+        """Tiles of groups that choose the epoch, if there are any."""
+        return self.parts.get(Part.CALIBRATION)
 
-def prepare(run: Run, checkpoint: Checkpoint) -> Prepared:
-    """Scan, cut, split. Raises `DataFault`."""
+
+def prepare(run: Run, checkpoint: Checkpoint, agreed: dict[str, Part] | None = None) -> Prepared:
+    """Scan, cut, split into four parts, or into those that were `agreed` on with a teacher. Raises `DataFault`."""
+    folder = read_folder(run, checkpoint.folder)
+    experiment = run.experiment
+    groups = agreed or split(folder.records, experiment.split, experiment.seed)
+    parts = {
+        part: folder.of([group for group, its in groups.items() if its is part], f"the {part} part", len(Part))
+        for part in Part
+    }
+    for part, chosen in parts.items():
+        tell_tiles(part, chosen)
+    tell_left_out(folder.tiles)
+    return prepared_for(folder, groups, parts, experiment)
+
+
+def read_folder(run: Run, scratch: Path) -> CutFolder:
+    """Scan and cut; the tiles lie below `scratch`. Raises `DataFault`, also where the data are no longer the run's."""
     experiment = run.experiment
     records = labelled_records(run.data, experiment)
     if fingerprint(records) != run.fingerprint:
         raise DataFault(f"{run.data} has changed since this run was started; start the training anew")
     fitting = Fitting(
-        fit=choose_fit(records), tile=experiment.resolved_network().input_size, stride=experiment.resolved_stride()
+        fit=choose_fit(records, experiment.fit),
+        tile=experiment.resolved_network().input_size,
+        stride=experiment.resolved_stride(),
     )
-    tiles = cut_all(records, fitting, experiment.min_defect_pixels, checkpoint.folder)
-    groups = split(records, experiment.split, experiment.seed)
-    parts = {part: _of_part(tiles, groups, part) for part in Part}
-    _tell_parts(parts, tiles)
-    surfaces = {number: _surface(records[number], fitting) for number in np.unique(parts[Part.TRAIN].file).tolist()}
-    crops = CropSampler(surfaces, parts[Part.TRAIN], experiment.min_defect_pixels)
-    return Prepared(records, fitting, groups, parts, crops, dict(tiles.left_out))
+    tiles = cut_all(records, fitting, experiment.min_defect_pixels, scratch)
+    return CutFolder(class_names(tile_kinds(tiles, records), experiment.heads), records, fitting, tiles)
+
+
+def prepared_for(
+    folder: CutFolder, groups: dict[str, Part], parts: dict[Part, TileSet], experiment: Experiment
+) -> Prepared:
+    """What a fit on the train part of `parts` needs; the surfaces it draws tiles from are read into memory."""
+    train = parts[Part.TRAIN]
+    surfaces = {number: _surface(folder.records[number], folder.fitting) for number in np.unique(train.file).tolist()}
+    crops = CropSampler(
+        surfaces, train, experiment.min_defect_pixels, experiment.defect_share, experiment.augmentation.scale
+    )
+    left_out = dict(folder.tiles.left_out)
+    return Prepared(folder.classes, folder.records, folder.fitting, groups, parts, crops, left_out)
 
 
 def require_binary(experiment: Experiment) -> None:
-    """Raises `UsageFault` unless the network has the one output that tiles labelled ok or defect train."""
+    """Raises `UsageFault` where tiles are labelled ok or defect and the network has more than that one output."""
     outputs = experiment.resolved_network().outputs
-    if outputs != 1:
+    if experiment.heads == "binary" and outputs != 1:
         raise UsageFault(
-            f"preset {experiment.preset} has {outputs} outputs; this training labels tiles ok or defect and needs a "
+            f'the network ({experiment.preset}) has {outputs} outputs, and heads = "binary" labels tiles ok or defect, '
+            'which is one: put heads = "defect_class" in the experiment file to learn the defect types, or take a '
             "network with one output (--preset steel-128, or outputs = 1 in the experiment's network)"
         )
 
@@ -68,7 +129,7 @@ def labelled_records(data: Path, experiment: Experiment) -> list[Record]:
         records = [
             record for record in records if record.label == "ok" or record.defect_type in experiment.defect_types
         ]
-    return with_groups(records)
+    return with_groups(by_pattern(records, experiment.group_pattern))
 
 
 def cut_all(records: list[Record], fitting: Fitting, min_defect_pixels: int, scratch: Path) -> TileSet:
@@ -82,28 +143,21 @@ def _surface(record: Record, fitting: Fitting) -> Surface:
     return Surface(frame, mask, record.defect_type, str(record.group))
 
 
-def _of_part(tiles: TileSet, groups: dict[str, Part], part: Part) -> TileSet:
-    chosen = tiles.select(np.array([groups[group] is part for group in tiles.group], np.bool_))
-    require_both_labels(chosen, f"the {part} part has")
-    return chosen
-
-
-def require_both_labels(tiles: TileSet, where: str) -> None:
-    """Raises `DataFault` unless there are ok and defect tiles."""
+def require_both_labels(tiles: TileSet, where: str, needed: int = len(Part)) -> None:
+    """Raises `DataFault` unless there are ok and defect tiles; needed: groups that must show each."""
     defects = int(tiles.defect.sum())
     for label, count in (("defect", defects), ("ok", len(tiles) - defects)):
         if not count:
-            raise DataFault(f"{where} no {label} tiles; at least {len(Part)} groups must show {label} surface")
+            raise DataFault(f"{where} no {label} tiles; at least {needed} groups must show {label} surface")
 
 
-def _tell_parts(parts: dict[Part, TileSet], tiles: TileSet) -> None:
-    for part, chosen in parts.items():
-        defects = int(chosen.defect.sum())
-        print(
-            f"{part:>10}: {len(chosen)} tiles of {chosen.groups} groups, {defects} defect, {len(chosen) - defects} ok",
-            file=sys.stderr,
-        )
-    tell_left_out(tiles)
+def tell_tiles(name: str, tiles: TileSet) -> None:
+    """One line on stderr of what a part holds."""
+    defects = int(tiles.defect.sum())
+    print(
+        f"{name:>14}: {len(tiles)} tiles of {tiles.groups} groups, {defects} defect, {len(tiles) - defects} ok",
+        file=sys.stderr,
+    )
 
 
 def tell_left_out(tiles: TileSet) -> None:

@@ -4,141 +4,208 @@ Every part is scored by the files that will be served, not by the network in mem
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from model import artifact, export
-from model.artifact import Fitting, Manifest
-from model.calibration import Calibrator, defect_logit
+from model.artifact import Manifest, Parity
+from model.calibration import Logits, defect_logit
 from model.engine import Engine, KerasEngine, OnnxEngine, open_engine
-from model.image import Frame
-from model.inspector import BATCH_TILES, Inspector
-from model.tiling import Probabilities
+from model.inspector import Inspector
 from model.verdict import Thresholds
-from training.calibrate import fit_calibrator
+from training.calibrate import CalibrationResult, fit_calibrator
 from training.checkpoint import Run, State
-from training.config import Experiment
+from training.cross_figures import cross_figures, figures_sentence, fold_scorer, for_recipe
+from training.cross_validation import OutOfFold
 from training.dataset import TileSet
 from training.errors import DataFault
-from training.evaluate import Examination
+from training.evaluate import Examination, OutOfFoldFigures
+from training.operating_point import operating_point
 from training.outcome import Outcome, measure
 from training.prepare import Prepared
 from training.report import write_report
+from training.scoring import unpublished
 from training.split import Part
-from training.threshold import certify, from_overkill
 
 if TYPE_CHECKING:
     import keras
 
-CLASSES = ("ok", "defect")
 # Of the logits. Rounding alone spreads a dead network's by far less; one that had barely begun to learn spread by 0.06.
 LEAST_SPREAD = 1e-4
 PACKAGES = ("keras", "numpy", "onnxruntime", "pillow", "tensorflow")
 
 
 def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, models: Path) -> Outcome:
-    """Make the version appear below `models`.
+    """Make the version appear below `models`; each of the four parts of the data is used for one thing.
 
     Raises `SteelsightError` (export_disagrees) if an export gives another verdict than the Keras model.
     """
-    experiment = run.experiment
+    experiment, fitting, classes = run.experiment, prepared.fitting, prepared.classes
     calibration, threshold, test = (prepared.parts[part] for part in (Part.CALIBRATION, Part.THRESHOLD, Part.TEST))
     with artifact.staging(models, run.version) as folder:
-        export.save_keras(model, folder)
-        export.save_onnx(model, folder)
-        keras = open_engine(KerasEngine.name, folder)
-        logits = _logits(keras, calibration.tiles)
+        keras, onnx = _engines(model, folder)
+        logits = unpublished(keras, fitting, classes).logits(calibration.tiles)
         _require_alive(logits)
-        fitted = fit_calibrator(logits, calibration.defect, calibration.group, experiment.seed)
-        scored = _score(keras, fitted.calibrator, prepared.fitting)
-        thresholds, certificate = _thresholds(scored(threshold.tiles), threshold, experiment)
-        probabilities = scored(test.tiles)
-        exported = _score(open_engine(OnnxEngine.name, folder), fitted.calibrator, prepared.fitting)(test.tiles)
-        parity = export.parity(probabilities, exported, thresholds, OnnxEngine.name)
-        outcome = measure(run.version, test, probabilities, thresholds, experiment.seed)
-        manifest = Manifest(
-            version=run.version,
-            created_at=datetime.now(UTC),
-            classes=CLASSES,
-            network=experiment.resolved_network(),
-            # Training may leave gaps between tiles; inspecting must not.
-            fitting=prepared.fitting.model_copy(update={"stride": min(prepared.fitting.stride, prepared.fitting.tile)}),
+        fitted = fit_calibrator(defect_logit(logits), calibration.defect, calibration.group, experiment.seed)
+        inspector = unpublished(keras, fitting, classes, fitted.calibrator)
+        thresholds, certificate = operating_point(
+            inspector.probabilities(threshold.tiles), threshold.defect, threshold.group, experiment
+        )
+        of_test = inspector.logits(test.tiles)
+        probabilities = fitted.calibrator.probabilities(of_test)
+        exported = unpublished(onnx, fitting, classes, fitted.calibrator).logits(test.tiles)
+        manifest = _manifest(
+            run,
+            prepared,
             calibrator=fitted.calibrator,
             thresholds=thresholds,
-            metrics=outcome.metrics,
-            parity={OnnxEngine.name: parity},
-            data=_about_data(run, prepared),
-            training={
-                "experiment": experiment.model_dump(mode="json"),
-                "best_epoch": state.best.number,
-                "history": [epoch.model_dump() for epoch in state.history],
-                "calibration": fitted.model_dump(mode="json"),
-                "thresholds": certificate,
-            },
-            packages={name: package_version(name) for name in PACKAGES},
-            files={},
+            parity=_parity(inspector, of_test, exported, thresholds),
+            data=_about_parts(prepared.parts) | _about_split(prepared.split),
+            training=_about_training(state, fitted, certificate),
         )
         examination = Examination(
             manifest=manifest,
             data=run.data.name,
             records=prepared.records,
-            fitting=prepared.fitting,
+            fitting=fitting,
             tiles=test,
             probabilities=probabilities,
-            score=scored,
+            score=inspector.probabilities,
             seed=experiment.seed,
+            class_probabilities=inspector.class_probabilities(of_test),
         )
-        write_report(folder / "report", examination)
-        artifact.write_manifest(folder, manifest)
-    print(f"calibration: {fitted.reason}\nthresholds: {certificate['sentence']}", file=sys.stderr)
+        outcome = measure(run.version, test, probabilities, thresholds, experiment.seed, examination.named)
+        _write(folder, examination, outcome)
+    _tell(fitted, certificate)
     return outcome
 
 
-def _logits(engine: Engine, tiles: Frame) -> npt.NDArray[np.float64]:
-    """Defect logits, float64 (n,), of uint8 tiles (n, size, size)."""
-    starts = range(0, len(tiles), BATCH_TILES)
-    return np.concatenate([defect_logit(engine.logits(tiles[start : start + BATCH_TILES])) for start in starts])
+def publish_cross_fitted(
+    run: Run, prepared: Prepared, found: OutOfFold, model: "keras.Model", state: State, models: Path
+) -> Outcome:
+    """Make the version appear whose network was fitted on all groups; all else comes from out-of-fold logits.
+
+    prepared: of the fit on all groups. Raises `DataFault`, `SteelsightError` (export_disagrees).
+    """
+    experiment, tiles, fitting = run.experiment, found.tiles, prepared.fitting
+    figures = cross_figures(found, experiment)
+    fitted = fit_calibrator(found.defect_logits, tiles.defect, tiles.group, experiment.seed)
+    out_of_fold = fitted.calibrator.probabilities(found.logits)
+    thresholds, certificate = operating_point(out_of_fold, tiles.defect, tiles.group, experiment)
+    certificate = for_recipe(certificate, found.folds)
+    sentence = figures_sentence(found.folds, published=True)
+    with artifact.staging(models, run.version) as folder:
+        keras, onnx = (
+            unpublished(each, fitting, prepared.classes, fitted.calibrator) for each in _engines(model, folder)
+        )
+        # Of tiles it was fitted on: good enough to see that it is alive and that its exports agree, and for no figure.
+        logits = keras.logits(tiles.tiles)
+        _require_alive(logits)
+        manifest = _manifest(
+            run,
+            prepared,
+            calibrator=fitted.calibrator,
+            thresholds=thresholds,
+            parity=_parity(keras, logits, onnx.logits(tiles.tiles), thresholds),
+            data=_about_parts(found.parts()) | _about_split(found.split()),
+            training=_about_training(state, fitted, certificate)
+            | {"cross_validation": figures.summary(), "figures": sentence},
+        )
+        examination = Examination(
+            manifest=manifest,
+            data=run.data.name,
+            records=prepared.records,
+            fitting=fitting,
+            tiles=tiles,
+            probabilities=figures.probabilities,
+            score=keras.probabilities,
+            seed=experiment.seed,
+            class_probabilities=figures.class_probabilities,
+            out_of_fold=OutOfFoldFigures(
+                metrics=figures.metrics,
+                confusion=figures.confusion,
+                rescore=fold_scorer(found, figures.calibrators, fitting),
+                sentence=sentence,
+            ),
+        )
+        outcome = figures.outcome(run.version, found)
+        _write(folder, examination, outcome)
+    print(f"figures: {sentence}", file=sys.stderr)
+    _tell(fitted, certificate)
+    return outcome
 
 
-def _require_alive(logits: npt.NDArray[np.float64]) -> None:
+def _engines(model: "keras.Model", folder: Path) -> tuple[Engine, Engine]:
+    """The Keras engine and the ONNX one, opened from what is written into `folder`."""
+    export.save_keras(model, folder)
+    export.save_onnx(model, folder)
+    return open_engine(KerasEngine.name, folder), open_engine(OnnxEngine.name, folder)
+
+
+def _parity(inspector: Inspector, reference: Logits, exported: Logits, thresholds: Thresholds) -> dict[str, Parity]:
+    """Of the ONNX export: its logits against those of the Keras network on the same tiles."""
+    ours, theirs = (inspector.calibrator.probabilities(logits) for logits in (reference, exported))
+    classes = inspector.class_probabilities(reference), inspector.class_probabilities(exported)
+    return {OnnxEngine.name: export.parity(ours, theirs, thresholds, OnnxEngine.name, classes)}
+
+
+def _write(folder: Path, examination: Examination, outcome: Outcome) -> None:
+    write_report(folder / "report", examination)
+    artifact.write_manifest(folder, examination.manifest.model_copy(update={"metrics": outcome.metrics}))
+
+
+def _manifest(run: Run, prepared: Prepared, data: dict[str, Any], training: dict[str, Any], **fields: Any) -> Manifest:
+    """Without metrics; fields: calibrator, thresholds and parity."""
+    experiment, fitting = run.experiment, prepared.fitting
+    return Manifest(
+        version=run.version,
+        created_at=datetime.now(UTC),
+        classes=prepared.classes,
+        network=experiment.resolved_network(prepared.classes),
+        # Training may leave gaps between tiles; inspecting must not.
+        fitting=fitting.model_copy(update={"stride": min(fitting.stride, fitting.tile)}),
+        metrics={},
+        data={"folder": run.data.name, "fingerprint": run.fingerprint, "left_out": prepared.left_out} | data,
+        training={"experiment": experiment.model_dump(mode="json")} | training,
+        packages={name: package_version(name) for name in PACKAGES},
+        files={},
+        **fields,
+    )
+
+
+def _about_training(state: State, fitted: CalibrationResult, certificate: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "best_epoch": state.best.number,
+        "history": [epoch.model_dump() for epoch in state.history],
+        "calibration": fitted.model_dump(mode="json"),
+        "thresholds": certificate,
+    }
+
+
+def _about_parts(parts: Mapping[Any, TileSet]) -> dict[str, Any]:
+    return {
+        "tiles": {str(part): len(tiles) for part, tiles in parts.items()},
+        "defect_tiles": {str(part): int(tiles.defect.sum()) for part, tiles in parts.items()},
+    }
+
+
+def _about_split(split: Mapping[str, str]) -> dict[str, Any]:
+    return {"split": {group: str(part) for group, part in sorted(split.items())}}
+
+
+def _tell(fitted: CalibrationResult, certificate: dict[str, Any]) -> None:
+    print(f"calibration: {fitted.reason}\nthresholds: {certificate['sentence']}", file=sys.stderr)
+
+
+def _require_alive(logits: Logits) -> None:
     """Raises `DataFault` for a network that tells nothing apart: as the active version it would pass every frame."""
-    if np.ptp(logits) < LEAST_SPREAD:
+    if np.ptp(defect_logit(logits)) < LEAST_SPREAD:
         raise DataFault(
             "the trained network says the same of every tile, so it is not published: it has learned nothing; "
             "lower learning_rate, or train for more epochs"
         )
-
-
-def _score(engine: Engine, calibrator: Calibrator, fitting: Fitting) -> Callable[[Frame], Probabilities]:
-    """Tiles -> probabilities exactly as a server computes them; there are no thresholds to ask for yet."""
-    never = Thresholds(review=1, defect=1)
-    return Inspector("unpublished", engine, calibrator, never, fitting).probabilities
-
-
-def _thresholds(
-    probabilities: Probabilities, tiles: TileSet, experiment: Experiment
-) -> tuple[Thresholds, dict[str, Any]]:
-    """From the escape budget if one was stated, else from tolerated overkill; and what can be said for them."""
-    if experiment.max_escape is None:
-        sentence = "no escape budget was stated (--max-escape): at most 5 % of good tiles are called, 1 % as defects"
-        return from_overkill(probabilities, tiles.defect), {"sentence": sentence}
-    budget = experiment.max_escape, experiment.confidence
-    certified = certify(probabilities, tiles.defect, tiles.group, *budget)
-    return certified.thresholds, certified.model_dump(mode="json")
-
-
-def _about_data(run: Run, prepared: Prepared) -> dict[str, Any]:
-    return {
-        "folder": run.data.name,
-        "fingerprint": run.fingerprint,
-        "tiles": {part.value: len(tiles) for part, tiles in prepared.parts.items()},
-        "defect_tiles": {part.value: int(tiles.defect.sum()) for part, tiles in prepared.parts.items()},
-        "left_out": prepared.left_out,
-        "split": {group: part.value for group, part in sorted(prepared.split.items())},
-    }

@@ -17,7 +17,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from model.artifact import Interval
 from model.files import replace_text
 from training import galleries
-from training.evaluate import Examination, by_class, by_group, by_size, confusion, evaluate
+from training.class_figures import Named
+from training.evaluate import (
+    Examination,
+    by_class,
+    by_group,
+    by_size,
+    class_rows,
+    confusion,
+    evaluate,
+    named_metrics,
+)
 from training.model_card import model_card
 from training.reliability import Reliability, reliability
 from training.resampling import Draws
@@ -42,6 +52,9 @@ MEANINGS = {
     "overkill_rate_at_defect": "share of ok tiles called defect",
     "groups_with_escape": "share of the groups showing defects in which at least one defect tile escaped",
     "groups_with_overkill": "share of the groups showing ok surface in which at least one ok tile was called",
+    "class_accuracy": "share of tiles whose most probable class is the right one, ok among them",
+    "balanced_class_accuracy": "mean over the classes of the share of their tiles that is named rightly",
+    "defect_class_accuracy": "share of defect tiles whose most probable defect class is the right one",
     "expected_calibration_error": "how far told probabilities lie from the shares of defects found, on average",
 }
 
@@ -66,8 +79,12 @@ def examine(examination: Examination) -> dict[str, Any]:
 
     scores, tiles = examination.scores, examination.tiles
     draws = Draws.of(scores.group, examination.seed)
+    named = examination.named
     metrics = evaluate(scores.defect, scores.probabilities, scores.group, scores.thresholds, examination.seed)
-    hardness = robustness(tiles.tiles, scores, examination.score, examination.seed)
+    metrics |= named_metrics(named, examination.seed) if named else {}
+    if examination.out_of_fold:
+        metrics |= examination.out_of_fold.metrics
+    hardness = robustness(tiles.tiles, scores, examination.rescore, examination.seed)
     return {
         "version": examination.manifest.version,
         "tiles": len(tiles),
@@ -76,8 +93,12 @@ def examine(examination: Examination) -> dict[str, Any]:
         "data": examination.data,
         "defect_tiles": int(tiles.defect.sum()),
         "known_groups": examination.known_groups,
+        "out_of_fold": examination.out_of_fold.sentence if examination.out_of_fold else None,
         "thresholds": scores.thresholds.model_dump(),
-        "confusion": confusion(scores.defect, scores.probabilities, scores.thresholds),
+        "confusion": examination.out_of_fold.confusion
+        if examination.out_of_fold
+        else confusion(scores.defect, scores.probabilities, scores.thresholds),
+        "classes": _classes(named, examination.seed) if named else None,
         "by_defect_class": [_row(row) for row in by_class(scores, examination.defect_class, draws)],
         "by_defect_size": [_row(row) for row in by_size(scores, tiles.masked, draws)],
         "by_group": [asdict(row) for row in by_group(scores)],
@@ -147,6 +168,12 @@ def _page(examination: Examination, found: Mapping[str, Any]) -> str:
 def _reliability(examination: Examination) -> Reliability:
     tiles = examination.tiles
     return reliability(examination.probabilities, tiles.defect, tiles.group, examination.seed)
+
+
+def _classes(named: Named, seed: int) -> dict[str, Any]:
+    """What was taken for what. unknown: tiles of defect types that the version has no class for; no figure has them."""
+    table = [_row(row) for row in class_rows(named, seed)]
+    return {"table": table, "confusion": named.confusion(), "unknown": named.unknown}
 
 
 def _gallery(examination: Examination, ordered: npt.NDArray[np.intp]) -> tuple[list[galleries.Exhibit], int]:

@@ -21,7 +21,8 @@ from model.tiling import Probabilities
 from training.evaluate import evaluate
 from training.ranking import Scores
 
-Score = Callable[[Frame], Probabilities]
+# Changed tiles, and the numbers of the tiles they were made from -> probabilities.
+Score = Callable[[Frame, npt.NDArray[np.intp]], Probabilities]
 Change = Callable[[Frame], Frame]
 
 # Every change scores all of them anew; more tiles narrow the intervals little, for groups are what counts.
@@ -147,7 +148,7 @@ def sample(scores: Scores, seed: int, limit: int = MAX_TILES) -> npt.NDArray[np.
 
 def _changed_scores(tiles: Frame, chosen: npt.NDArray[np.intp], change: Change, score: Score) -> Probabilities:
     batches = (chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH))
-    return np.concatenate([score(change(np.asarray(tiles[batch]))) for batch in batches])
+    return np.concatenate([score(change(np.asarray(tiles[batch])), batch) for batch in batches])
 
 
 def _rounded(grey: npt.NDArray[np.float32]) -> Frame:

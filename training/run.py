@@ -1,5 +1,6 @@
 """The whole of each task in order: train a version, evaluate one on any folder, compare two."""
 
+import sys
 import tempfile
 from collections.abc import Collection
 from dataclasses import replace
@@ -12,14 +13,29 @@ from model.tiling import Fit
 from training.checkpoint import Checkpoint, Run
 from training.compare import Comparison, compare
 from training.config import Experiment
+from training.cross_figures import cross_figures, figures_sentence
+from training.cross_validation import cross_validate, final_checkpoint
 from training.dataset import choose_fit
 from training.errors import DataFault
 from training.evaluate import Examination, groups_used
+from training.group_pattern import names_some
 from training.outcome import Outcome, measure
-from training.prepare import cut_all, labelled_records, prepare, require_both_labels, tell_left_out
-from training.publish import publish
+from training.prepare import (
+    cut_all,
+    labelled_records,
+    prepare,
+    prepared_for,
+    read_folder,
+    require_both_labels,
+    tell_left_out,
+    tell_tiles,
+)
+from training.publish import publish, publish_cross_fitted
+from training.recipe import fit_network
 from training.report import write_report
+from training.scan import scan
 from training.split import Part
+from training.teacher import open_teacher, teachers_split
 
 
 def train(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
@@ -27,15 +43,32 @@ def train(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
 
     Raises `DataFault` where the data cannot carry it, KeyboardInterrupt on Ctrl-C.
     """
-    prepared = prepare(run, checkpoint)
+    if run.experiment.folds:
+        return train_in_folds(run, checkpoint, models)
+    prepared = prepare(run, checkpoint, teachers_split(run, models))
+    teacher = open_teacher(run.experiment, prepared.classes, prepared.fitting, models)
+    model, state = fit_network(run.experiment, prepared, checkpoint, teacher)
+    return publish(run, prepared, model, state, models)
 
-    # Keras is imported here and not above, so that wrong usage and unusable data are told at once.
-    from training.fit import fit, trained_network
 
-    network = run.experiment.resolved_network()
-    tiles = len(prepared.parts[Part.TRAIN])
-    state = fit(network, prepared.crops, tiles, prepared.parts[Part.CALIBRATION], run.experiment, checkpoint)
-    return publish(run, prepared, trained_network(network, checkpoint, state), state, models)
+def train_in_folds(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
+    """Measure the recipe by group cross-validation, then fit it on all groups and publish that network.
+
+    With `figures_only` it ends after the figures. Raises as `train` does.
+    """
+    experiment = run.experiment
+    folder = read_folder(run, checkpoint.folder)
+    found = cross_validate(run, folder, checkpoint)
+    if experiment.figures_only:
+        print(f"figures: {figures_sentence(found.folds, published=False)}", file=sys.stderr)
+        return cross_figures(found, experiment).outcome(None, found)
+    everything = dict.fromkeys(found.fold_of, Part.TRAIN)
+    prepared = prepared_for(folder, everything, {Part.TRAIN: folder.tiles}, experiment)
+    tell_tiles("all", folder.tiles)
+    final = final_checkpoint(checkpoint)
+    final.folder.mkdir(exist_ok=True)
+    model, state = fit_network(experiment, prepared, final)
+    return publish_cross_fitted(run, prepared, found, model, state, models)
 
 
 def evaluate_version(
@@ -50,7 +83,12 @@ def evaluate_version(
     if report:
         write_report(report, examination)
     return measure(
-        version, examination.tiles, examination.probabilities, examination.manifest.thresholds, examination.seed
+        version,
+        examination.tiles,
+        examination.probabilities,
+        examination.manifest.thresholds,
+        examination.seed,
+        examination.named,
     )
 
 
@@ -76,13 +114,15 @@ def examine_version(
     registry = Registry(models)
     inspector = Inspector.load(registry, version, OnnxEngine.name)
     if beside and (beside.fitting.fit, beside.fitting.tile) == (inspector.fitting.fit, inspector.fitting.tile):
+        logits = inspector.logits(beside.tiles.tiles)
         return replace(
             beside,
             manifest=registry.manifest(version),
-            probabilities=inspector.probabilities(beside.tiles.tiles),
+            probabilities=inspector.calibrator.probabilities(logits),
             score=inspector.probabilities,
+            class_probabilities=inspector.class_probabilities(logits),
         )
-    experiment = Experiment.model_validate(registry.manifest(version).training["experiment"])
+    experiment = _on(data, Experiment.model_validate(registry.manifest(version).training["experiment"]))
     records = labelled_records(data, experiment)
     if inspector.fitting.fit is Fit.TILE and choose_fit(records) is not Fit.TILE:
         raise DataFault(
@@ -96,13 +136,26 @@ def examine_version(
         tiles = cut_all(records, fitting, experiment.min_defect_pixels, Path(scratch))
     require_both_labels(tiles, f"{data} has")
     tell_left_out(tiles)
+    logits = inspector.logits(tiles.tiles)
     return Examination(
         manifest=registry.manifest(version),
         data=data.name,
         records=records,
         fitting=fitting,
         tiles=tiles,
-        probabilities=inspector.probabilities(tiles.tiles),
+        probabilities=inspector.calibrator.probabilities(logits),
         score=inspector.probabilities,
         seed=experiment.seed,
+        class_probabilities=inspector.class_probabilities(logits),
     )
+
+
+def _on(data: Path, experiment: Experiment) -> Experiment:
+    """A version's experiment for another folder: a pattern for file names says nothing of files named otherwise."""
+    pattern = experiment.group_pattern
+    if pattern is None or names_some(scan(data), pattern):
+        return experiment
+    print(
+        f"the version's group_pattern {pattern!r} names no file of {data}: near-duplicates make groups", file=sys.stderr
+    )
+    return experiment.model_copy(update={"group_pattern": None})

@@ -5,7 +5,9 @@ The contract is in data/README.md.
 
 import csv
 import hashlib
-from collections.abc import Iterable
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -15,6 +17,14 @@ from training.errors import DataFault
 Label = Literal["ok", "defect"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+# What else may be a picture of steel. A folder of a thousand of these must not train on the ten PNGs among them unseen.
+OTHER_IMAGES = frozenset(
+    {
+        *(".gif", ".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".avif", ".ico", ".tga", ".psd"),
+        *(".pgm", ".ppm", ".pbm", ".pnm", ".pcx", ".exr", ".hdr", ".raw", ".dng", ".nef", ".cr2", ".arw", ".npy"),
+        *(".npz", ".mat", ".dcm", ".fits", ".jfif", ".jpe", ".dib"),
+    }
+)
 LABELS_FILE = "labels.csv"
 MASKS_FOLDER = "masks"
 NO_DEFECT = "none"
@@ -50,6 +60,29 @@ def scan(data: Path) -> list[Record]:
     return [records[file] for file in sorted(records)]
 
 
+def images_below(folder: Path) -> list[Path]:
+    """All image files below a folder, in order of path. Raises `OSError` as `files_below` does."""
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def unread(data: Path, records: Iterable[Record]) -> dict[str, list[str]]:
+    """Files below `data` that look like images and are no record's, by the finding they are; records: all of them.
+
+    `format_not_read`: of another format. `unlabelled`: where no label reaches, or a link to nothing.
+    `mask_unused`: below masks/, and of no image.
+    """
+    read = {path for record in records for path in (record.path, record.mask)}
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(set(files_below(data)) - read):
+        suffix = path.suffix.lower()
+        if suffix in OTHER_IMAGES:
+            found["format_not_read"].append(path.relative_to(data).as_posix())
+        elif suffix in SUFFIXES:
+            kind = "mask_unused" if (data / MASKS_FOLDER) in path.parents else "unlabelled"
+            found[kind].append(path.relative_to(data).as_posix())
+    return dict(found)
+
+
 def _check_masks_are_not_shared(records: Iterable[Record]) -> None:
     owners: dict[Path, str] = {}
     for record in records:
@@ -76,7 +109,7 @@ def fingerprint(records: Iterable[Record]) -> str:
 
 def _masks(folder: Path) -> dict[str, Path]:
     masks: dict[str, Path] = {}
-    for path in _images(folder):
+    for path in images_below(folder):
         if path.stem in masks:
             raise DataFault(f"{masks[path.stem]} and {path} are masks for the same image name; keep one of them")
         masks[path.stem] = path
@@ -84,9 +117,9 @@ def _masks(folder: Path) -> dict[str, Path]:
 
 
 def _from_folders(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
-    for path in _images(data / "ok"):
+    for path in images_below(data / "ok"):
         yield _record(data, path, "ok", NO_DEFECT, None, masks)
-    for path in _images(data / "defect"):
+    for path in images_below(data / "defect"):
         inside = path.relative_to(data / "defect").parts
         defect_type = inside[0] if len(inside) > 1 else "defect"
         yield _record(data, path, "defect", _defect_type(defect_type, str(path)), None, masks)
@@ -150,11 +183,25 @@ def _record(
     return Record(path.relative_to(data).as_posix(), path, label, defect_type, group, masks.get(path.stem))
 
 
-def _images(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder and whose name starts with no dot; nothing if there is no folder.
+
+    Linked folders are followed, every folder once. Raises `OSError` for a folder that cannot be listed.
+    """
     if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+        return
+    # A link may lead to what is read anyway, or back to a folder that this one lies in.
+    seen = {os.path.realpath(above) for above in folder.absolute().parents}
+    for at, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        # Real folders before links, so that their files keep their own names.
+        folders.sort(key=lambda name: (Path(at, name).is_symlink(), name))
+        yield from (Path(at, name) for name in files if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise error

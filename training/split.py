@@ -30,7 +30,7 @@ def split(records: Sequence[Record], shares: SplitShares, seed: int) -> dict[str
     with four groups or more each part gets one.
     """
     strata: dict[str, list[str]] = defaultdict(list)
-    for group, kind in _strata(records).items():
+    for group, kind in rarest_types(records).items():
         strata[kind].append(group)
     _pool_the_rare(strata)
     parts: dict[str, Part] = {}
@@ -64,8 +64,8 @@ def _deal(count: int, shares: SplitShares) -> list[Part]:
     return [part for part, groups in parts.items() for _ in range(groups)]
 
 
-def _strata(records: Sequence[Record]) -> dict[str, str]:
-    """Group -> the rarest defect type in it, "none" where it shows only ok surface."""
+def rarest_types(records: Sequence[Record]) -> dict[str, str]:
+    """Group -> the defect type it counts for: the rarest in it, "none" where it shows only ok surface."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for record in records:
         kinds[str(record.group)].add(record.defect_type)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from training.checks.balance import scarce, unbalanced
+from training.checks.files import file_findings
 from training.checks.finding import Finding, Severity
 from training.checks.images import image_findings, mixture_findings
 from training.checks.overlap import overlap_findings
@@ -37,11 +39,15 @@ class Verdict:
 
 
 def check(
-    records: Sequence[Record], on_images: Callable[[int], object] = lambda _: None, workers: int = WORKERS
+    records: Sequence[Record],
+    on_images: Callable[[int], object] = lambda _: None,
+    workers: int = WORKERS,
+    data: Path | None = None,
 ) -> Verdict:
     """Check records as they were scanned; each image is read once.
 
     on_images: called with the number of images read since the last call. workers: processes that read.
+    data: the folder, to look also at what lies there and is no record; the records must then be all of it.
     """
     given = [record.group is not None for record in records]
     seen = survey(records, on_images, workers)
@@ -49,6 +55,7 @@ def check(
     named = grouped(records, twins, [signature is not None for signature in seen.signatures])
     telling = shortcuts(named, seen.signatures)
     findings = [
+        *(file_findings(data, records) if data else ()),
         *image_findings(seen),
         *mixture_findings(seen),
         *twin_findings(named, given, seen, twins),

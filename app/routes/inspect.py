@@ -10,9 +10,10 @@ from app.openapi import INSPECT_BODY, problems
 from app.parameters import InspectQuery, no_repeats
 from app.pool import Inspected
 from app.requests import RequestRecord
-from app.schemas import EventReply, ImageSize, InspectionReply, ModelName, QualityReply, TimingReply
+from app.schemas import InspectionReply, TimingReply
 from app.service import Current
 from model.inspector import Inspector
+from model.reply import told
 
 router = APIRouter(prefix="/v1", tags=["inspection"])
 
@@ -41,17 +42,12 @@ async def inspect(request: Request, query: Annotated[InspectQuery, Query()], ser
 
 def reply(inspector: Inspector, inspected: Inspected, query: InspectQuery, total_ms: float) -> InspectionReply:
     """The wire format of one inspection."""
-    inspection = inspected.inspection
-    events = [EventReply(**vars(event), position_mm=query.strip_position_mm(event.y)) for event in inspection.events]
+    answer = told(inspector, inspected.inspection)
+    events = [event | {"position_mm": query.strip_position_mm(event["y"])} for event in answer.pop("events")]
     timing = {"store": 0.0, "total": total_ms} | inspected.stages_ms
     return InspectionReply(
         inspection_id=inspected.inspection_id,
-        verdict=inspection.verdict,
-        defect_probability=inspection.defect_probability,
-        thresholds=inspector.thresholds,
-        model=ModelName(version=inspector.version, engine=inspector.engine.name),
-        image=ImageSize(width=inspection.width, height=inspection.height, tiles=inspection.scores.size),
         events=events,
-        quality=QualityReply(accepted=inspection.quality.accepted, warnings=list(inspection.quality.warnings)),
         timing_ms=TimingReply(**{stage: round(milliseconds, 3) for stage, milliseconds in timing.items()}),
+        **answer,
     )

@@ -101,3 +101,30 @@ async def test_another_request_id_is_replaced(http, offered):
     ids = {answer.headers["x-request-id"] for answer in answers}
     assert len(ids) == 2
     assert all(len(each) == 32 for each in ids)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/nope", "/v1/inspect"])
+async def test_head_answers_as_get_without_the_body(http, path):
+    whole, head = await http.get(path), await http.head(path)
+    assert head.content == b""
+    assert whole.content
+    assert head.status_code == whole.status_code
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    # The counts grow by the request itself, and a problem names its request.
+    if path in ("/healthz", "/readyz", "/docs"):
+        assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+@pytest.mark.anyio
+async def test_a_head_request_is_logged_as_what_it_is(http):
+    with capture_logs() as lines:
+        await http.head("/readyz")
+    assert [(line["method"], line["route"], line["status"]) for line in lines] == [("HEAD", "/readyz", 200)]
+
+
+@pytest.mark.anyio
+async def test_head_of_a_server_without_a_model_is_its_503(start, tmp_path):
+    async with start(models=tmp_path) as running:
+        assert (await running.http.head("/readyz")).status_code == 503
+        assert (await running.http.head("/healthz")).status_code == 200

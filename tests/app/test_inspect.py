@@ -1,11 +1,15 @@
 """POST /v1/inspect: the contract, the three forms of body, the parameters."""
 
+import json
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from app.errors import STATUS, ServiceCode
+from app.parameters import InspectQuery
+from model.__main__ import main
 from model.errors import ErrorCode
 from model.image import decode
 from model.inspector import Inspector
@@ -51,6 +55,19 @@ async def test_the_reply_is_the_contract_and_the_domain_s_own_answer(post, png, 
     assert [event | {"defect_class": None, "position_mm": None} for event in map(vars, expected.events)] == reply[
         "events"
     ]
+
+
+async def test_the_command_line_tells_the_same_in_the_same_shape(post, png, tiny_models, tmp_path, capsys):
+    file = tmp_path / "frame.png"
+    file.write_bytes(png)
+    assert main(["inspect", "active", str(file), "--models", str(tiny_models)]) == 0
+    printed, answered = json.loads(capsys.readouterr().out), (await post(png)).json()
+    assert printed.pop("file") == str(file)
+    of_the_request = {"inspection_id", "timing_ms"}
+    assert {name: value for name, value in answered.items() if name not in of_the_request} == {
+        **printed,
+        "events": [event | {"position_mm": None} for event in printed["events"]],
+    }
 
 
 async def test_times_are_milliseconds_that_fit_into_the_total(post, png):
@@ -126,10 +143,17 @@ async def test_every_parameter_is_accepted(post, png):
             ("sequence", value)
             for value in ("-1", "1.0", "1_000", " 1", "+1", "", "x", str(2**63), "9" * 5000, "\u0661")
         ],
-        *[("position_mm", value) for value in ("nan", "inf", "-Infinity", "1e999", "1_0", "0x10", "", "1,5")],
-        *[("mm_per_pixel", value) for value in ("0", "-1", "nan", "1e-999")],
+        *[
+            ("position_mm", value)
+            for value in ("nan", "inf", "-Infinity", "1e999", "1e308", "-1000000001", "1_0", "0x10", "")
+        ],
+        ("position_mm", "1,5"),
+        *[("mm_per_pixel", value) for value in ("0", "-1", "nan", "1e-999", "1e308", "1001")],
         *[("captured_at", value) for value in ("1700000000", "2026-01-31", "2026-01-31T08:30:00", "yesterday")],
         *[("captured_at", value) for value in ("2026-02-30T08:30:00Z", "2026-01-31T08:30:00 01:00", "")],
+        # A leap second is the last of a month, in UTC.
+        *[("captured_at", value) for value in ("2016-12-31T12:59:60Z", "2016-12-30T23:59:60Z", "2016-12-31T23:59:61Z")],
+        *[("captured_at", value) for value in ("2016-12-31T23:59:60+01:00", "9999-12-31T23:59:60Z")],
         ("request_id", "x" * 129),
     ],
 )
@@ -139,6 +163,27 @@ async def test_a_bad_value_is_refused_by_name(post, png, name, value):
     assert answer.json()["detail"].startswith(f"{name}: received ")
     assert len(answer.json()["detail"]) < 500
     assert answer.json()["detail"].isascii()
+
+
+@pytest.mark.parametrize(
+    ("written", "taken_as"),
+    [
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999Z"),
+        ("2016-12-31t23:59:60.25z", "2016-12-31T23:59:59.999999Z"),
+        ("1990-12-31T15:59:60-08:00", "1990-12-31T15:59:59.999999-08:00"),
+        ("2016-12-31T23:59:59.5Z", "2016-12-31T23:59:59.5Z"),
+    ],
+)
+async def test_a_leap_second_is_the_last_microsecond_before_it(post, png, written, taken_as):
+    assert (await post(png, captured_at=written)).status_code == 200
+    assert InspectQuery(captured_at=written).captured_at == datetime.fromisoformat(taken_as)
+
+
+async def test_the_farthest_position_still_has_events_with_a_place(post, steel_tiles, as_png):
+    file = as_png(steel_tiles(8, 64).reshape(-1, 64))
+    events = (await post(file, position_mm="1e9", mm_per_pixel="1000")).json()["events"]
+    assert events
+    assert all(event["position_mm"] == 1e9 + 1000 * event["y"] for event in events)
 
 
 async def test_a_misspelt_parameter_is_refused(post, png):

@@ -241,6 +241,8 @@ class TestRefusedBeforeAnythingIsRead:
             lambda manifest: manifest.pop("parity"),
             lambda manifest: manifest.update(version="../up"),
             lambda manifest: manifest.update(classes=["ok"]),
+            lambda manifest: manifest.update(classes=["ok", "pit", "fold"]),
+            lambda manifest: manifest["network"].update(outputs=4),
             lambda manifest: manifest["metrics"]["auroc"].update(value=math.nan),
             lambda manifest: manifest["parity"]["onnx"].update(max_probability_difference=math.inf),
             lambda manifest: manifest["thresholds"].update(defect=math.nan),

@@ -64,6 +64,28 @@ def test_extreme_logits_saturate_without_a_warning(value, expected):
     assert IdentityCalibrator().probabilities(np.array([[value]], np.float32)).tolist() == [expected]
 
 
+class TestClassProbabilities:
+    @given(some_logits)
+    def test_rows_add_up_to_1_and_any_defect_keeps_its_probability(self, logits):
+        calibrator = PlattCalibrator(slope=0.7, intercept=-0.4)
+        found = calibrator.class_probabilities(logits)
+        assert found.shape == (len(logits), max(2, logits.shape[1]))
+        assert (found >= 0).all()
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+        np.testing.assert_allclose(found[:, 1:].sum(axis=1), calibrator.probabilities(logits), atol=1e-12)
+
+    def test_without_calibration_they_are_the_softmax(self):
+        logits = np.random.default_rng(2).normal(0, 3, (50, 5)).astype(np.float32)
+        powers = np.exp(logits.astype(np.float64))
+        found = IdentityCalibrator().class_probabilities(logits)
+        np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), atol=1e-12)
+
+    def test_calibration_leaves_the_order_of_defect_classes(self):
+        logits = np.random.default_rng(3).normal(0, 3, (50, 5)).astype(np.float32)
+        found = TemperatureCalibrator(temperature=9).class_probabilities(logits)
+        assert (found[:, 1:].argsort(axis=1) == logits[:, 1:].argsort(axis=1)).all()
+
+
 slopes = st.floats(1e-6, 1e6)
 rising = st.lists(st.floats(-50, 50), min_size=2, max_size=12, unique=True).map(sorted)
 isotonic = st.tuples(rising, rising, slopes).map(

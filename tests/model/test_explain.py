@@ -25,6 +25,9 @@ NETWORKS = {
     "average pooling, dropout": NetworkConfig(
         input_size=SIZE, blocks=(Block(filters=4, pooling="average", pool_after=3),), dropout=0.5
     ),
+    "two poolings": NetworkConfig(
+        input_size=SIZE, blocks=(Block(filters=4), Block(filters=4, pooling="max_and_average", pool_after=3))
+    ),
     "several classes": NetworkConfig(input_size=SIZE, blocks=(Block(filters=4),), outputs=4),
 }
 
@@ -77,7 +80,10 @@ def logit_of(network, tile):
 class TestTrace:
     def test_every_value_is_the_network_s_own(self, network, tile):
         values = network_input(tile[np.newaxis], network.input_shape[3])
-        whole = keras.Model(network.inputs[0], [layer.output for layer in network.layers])(values, training=False)
+        whole = [
+            keras.Sequential(network.layers[: index + 1])(values, training=False)
+            for index in range(len(network.layers))
+        ]
         stages = trace(network, tile)
         assert [stage.name for stage in stages] == [layer.name for layer in network.layers]
         for stage, expected in zip(stages, whole, strict=True):

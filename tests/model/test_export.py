@@ -17,7 +17,7 @@ from model.verdict import Thresholds
 THRESHOLDS = Thresholds(review=0.3, defect=0.7)
 WITH_DROPOUT = NetworkConfig(
     input_size=16,
-    blocks=(Block(filters=2, pooling="average", pool_before=2),),
+    blocks=(Block(filters=2, pooling="average", pool_before=2), Block(filters=2, kernel=1, pooling="max_and_average")),
     dense_units=3,
     dropout=0.5,
     global_pooling=True,
@@ -33,6 +33,16 @@ class TestParity:
     def test_the_same_is_zero(self):
         scores = np.linspace(0, 1, 50)
         assert parity(scores, scores, THRESHOLDS, "onnx").max_probability_difference == 0
+
+    def test_counts_the_probability_of_every_class(self):
+        of_any = np.array([0.1, 0.9])
+        ours, theirs = (np.array([[0.9, 0.1, 0.0], [0.1, share, 0.9 - share]]) for share in (0.5, 0.2))
+        found = parity(of_any, of_any, THRESHOLDS, "onnx", (ours, theirs))
+        assert found.max_probability_difference == pytest.approx(0.3)
+        with pytest.raises(SteelsightError):
+            parity(of_any, of_any, THRESHOLDS, "onnx", (ours, np.full((2, 3), np.nan)))
+        with pytest.raises(SteelsightError):
+            parity(np.array([0.1, np.nan]), of_any, THRESHOLDS, "onnx", (ours, ours))
 
     @pytest.mark.parametrize(
         ("ours", "theirs"),

@@ -27,6 +27,12 @@ def resizing(inspector):
     return dataclasses.replace(inspector, fitting=Fitting(fit=Fit.RESIZE, tile=TILE, stride=TILE))
 
 
+@pytest.fixture(scope="module")
+def naming(class_models):
+    """A version that tells defect classes apart."""
+    return Inspector.load(Registry(class_models), "tiny-classes", "onnx", threads=1)
+
+
 def with_stride(inspector, stride):
     return dataclasses.replace(inspector, fitting=Fitting(tile=TILE, stride=stride))
 
@@ -135,6 +141,50 @@ class TestResized:
         assert inspection.defect_probability == pytest.approx(expected[0], abs=1e-6)
         (event,) = inspection.events
         assert (event.x, event.y, event.width, event.height) == (0, 0, width, height)
+
+
+class TestClasses:
+    def test_an_event_is_called_what_its_worst_tile_is_most_probably(self, naming, steel_tiles):
+        told = set()
+        everything = steel_tiles(60, TILE)
+        for tiles in (everything[start : start + 3] for start in range(0, 60, 3)):
+            inspection = naming.inspect(np.concatenate(list(tiles), axis=1))
+            named = np.array(naming.classes)[1 + naming.logits(tiles)[:, 1:].argmax(axis=1)]
+            if inspection.events:
+                assert inspection.events[0].defect_class == named[inspection.scores.argmax()]
+            told |= {event.defect_class for event in inspection.events}
+        assert len(told) > 1, "a network that has one name for everything would pass this test"
+
+    def test_the_whole_frame_resized(self, naming, steel_frame):
+        whole = dataclasses.replace(
+            naming, fitting=Fitting(fit=Fit.RESIZE, tile=TILE, stride=TILE), thresholds=Thresholds(review=0, defect=1)
+        )
+        frame = steel_frame(100, 300, defects=2)
+        logits = naming.logits(resize(frame, TILE)[np.newaxis])
+        (event,) = whole.inspect(frame).events
+        assert event.defect_class == naming.classes[1 + logits[0, 1:].argmax()]
+
+    def test_the_engine_is_asked_once_a_batch(self, naming, steel_frame):
+        class Counting:
+            name = "counting"
+            asked = 0
+
+            def logits(self, tiles):
+                self.asked += 1
+                return naming.engine.logits(tiles)
+
+        engine = Counting()
+        dataclasses.replace(naming, engine=engine).inspect(steel_frame(64, 64 * (BATCH_TILES + 1)))
+        assert engine.asked == 2
+
+    def test_both_engines_give_one_name(self, naming, class_models, steel_tiles):
+        keras = Inspector.load(Registry(class_models), "tiny-classes", "keras", threads=1)
+        tiles = steel_tiles(40, TILE)
+        ours, theirs = (each.class_probabilities(each.logits(tiles)) for each in (naming, keras))
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+    def test_one_output_names_nothing(self, inspector, steel_tiles):
+        assert inspector.class_probabilities(inspector.logits(steel_tiles(10, TILE))) is None
 
 
 class TestLoad:

@@ -18,6 +18,7 @@ EVERYTHING = NetworkConfig(
     blocks=(
         Block(filters=2, pool_before=2),
         Block(filters=2, pooling="average", padding="same", stride=2, pool_after=1),
+        Block(filters=2, kernel=1, pooling="max_and_average", pool_after=2),
     ),
     dense_units=3,
     dropout=0.3,

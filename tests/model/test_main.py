@@ -45,14 +45,16 @@ class TestInspect:
         assert lines[0] == lines[1]
         inspection = Inspector.load(Registry(tiny_models), FIRST, "onnx").inspect(decode(image.read_bytes()))
         found = json.loads(lines[0])
-        assert found["image"] == str(image)
+        assert found["file"] == str(image)
         assert found["verdict"] == inspection.verdict
         assert found["defect_probability"] == pytest.approx(inspection.defect_probability, abs=1e-9)
         assert found["thresholds"] == {"review": 0.3, "defect": 0.7}
         assert found["model"] == {"version": FIRST, "engine": "onnx"}
-        assert (found["width"], found["height"], found["tiles"]) == (200, 100, 8)
+        assert found["image"] == {"width": 200, "height": 100, "tiles": 8}
+        assert found["quality"] == {"accepted": True, "warnings": list(inspection.quality.warnings)}
         assert len(found["events"]) == len(inspection.events)
-        assert all(set(event) == {"x", "y", "width", "height", "defect_probability"} for event in found["events"])
+        keys = {"x", "y", "width", "height", "defect_probability", "defect_class"}
+        assert all(set(event) == keys and event["defect_class"] is None for event in found["events"])
 
     def test_active_stands_for_the_active_version(self, run, tiny_models, image):
         code, lines, _ = run("inspect", "active", image, "--models", tiny_models)
@@ -76,14 +78,14 @@ class TestInspect:
         code, lines, errors = run("inspect", FIRST, *files, "--models", tiny_models)
         assert (code, errors) == (1, [])
         found = [json.loads(line) for line in lines]
-        assert [line["image"] for line in found] == [str(path) for path in files]
+        assert [line["file"] for line in found] == [str(path) for path in files]
         assert [line["error"]["code"] for line in found[:4]] == [
             "file_unreadable",
             "file_unreadable",
             "image_format_unsupported",
             "body_empty",
         ]
-        assert all(line["error"]["message"] for line in found[:4])
+        assert all(line["error"]["detail"] for line in found[:4])
         assert "verdict" in found[4]
 
     def test_a_cut_image_of_every_kind(self, run, tiny_models, tmp_path, make_file, steel_frame, containers):

@@ -67,15 +67,15 @@ SHAPES = {
     ],
     "steel-128-local": [
         ("rescale", (128, 128, 1)),
-        ("convolution_1", (61, 61, 32)),
-        ("normalization_1", (61, 61, 32)),
-        ("relu_1", (61, 61, 32)),
-        ("pool_1", (30, 30, 32)),
-        ("convolution_2", (22, 22, 64)),
-        ("normalization_2", (22, 22, 64)),
-        ("relu_2", (22, 22, 64)),
-        ("pool_2", (1, 1, 64)),
-        ("flatten", (64,)),
+        ("convolution_1", (64, 64, 32)),
+        ("normalization_1", (64, 64, 32)),
+        ("relu_1", (64, 64, 32)),
+        ("pool_1", (32, 32, 32)),
+        ("convolution_2", (32, 32, 64)),
+        ("normalization_2", (32, 32, 64)),
+        ("relu_2", (32, 32, 64)),
+        ("pool_2", (1, 1, 128)),
+        ("flatten", (128,)),
         ("dense", (64,)),
         ("dropout", (64,)),
         ("logits", (1,)),
@@ -83,15 +83,81 @@ SHAPES = {
     ],
     "steel-64-local": [
         ("rescale", (64, 64, 1)),
-        ("convolution_1", (58, 58, 48)),
-        ("normalization_1", (58, 58, 48)),
-        ("relu_1", (58, 58, 48)),
-        ("pool_1", (29, 29, 48)),
-        ("convolution_2", (23, 23, 96)),
-        ("normalization_2", (23, 23, 96)),
-        ("relu_2", (23, 23, 96)),
-        ("pool_2", (1, 1, 96)),
-        ("flatten", (96,)),
+        ("convolution_1", (32, 32, 48)),
+        ("normalization_1", (32, 32, 48)),
+        ("relu_1", (32, 32, 48)),
+        ("pool_1", (16, 16, 48)),
+        ("convolution_2", (16, 16, 96)),
+        ("normalization_2", (16, 16, 96)),
+        ("relu_2", (16, 16, 96)),
+        ("pool_2", (1, 1, 192)),
+        ("flatten", (192,)),
+        ("dense", (64,)),
+        ("dropout", (64,)),
+        ("logits", (1,)),
+        ("probability", (1,)),
+    ],
+    "steel-128-deeper": [
+        ("rescale", (128, 128, 1)),
+        ("convolution_1", (64, 64, 32)),
+        ("normalization_1", (64, 64, 32)),
+        ("relu_1", (64, 64, 32)),
+        ("pool_1", (32, 32, 32)),
+        ("convolution_2", (32, 32, 64)),
+        ("normalization_2", (32, 32, 64)),
+        ("relu_2", (32, 32, 64)),
+        ("convolution_3", (32, 32, 64)),
+        ("normalization_3", (32, 32, 64)),
+        ("relu_3", (32, 32, 64)),
+        ("pool_3", (16, 16, 64)),
+        ("convolution_4", (16, 16, 128)),
+        ("normalization_4", (16, 16, 128)),
+        ("relu_4", (16, 16, 128)),
+        ("convolution_5", (16, 16, 128)),
+        ("normalization_5", (16, 16, 128)),
+        ("relu_5", (16, 16, 128)),
+        ("pool_5", (8, 8, 128)),
+        ("convolution_6", (8, 8, 128)),
+        ("normalization_6", (8, 8, 128)),
+        ("relu_6", (8, 8, 128)),
+        ("convolution_7", (8, 8, 128)),
+        ("normalization_7", (8, 8, 128)),
+        ("relu_7", (8, 8, 128)),
+        ("pool_7", (1, 1, 256)),
+        ("flatten", (256,)),
+        ("dense", (64,)),
+        ("dropout", (64,)),
+        ("logits", (1,)),
+        ("probability", (1,)),
+    ],
+    "steel-64-deeper": [
+        ("rescale", (64, 64, 1)),
+        ("convolution_1", (64, 64, 32)),
+        ("normalization_1", (64, 64, 32)),
+        ("relu_1", (64, 64, 32)),
+        ("pool_1", (32, 32, 32)),
+        ("convolution_2", (32, 32, 64)),
+        ("normalization_2", (32, 32, 64)),
+        ("relu_2", (32, 32, 64)),
+        ("convolution_3", (32, 32, 64)),
+        ("normalization_3", (32, 32, 64)),
+        ("relu_3", (32, 32, 64)),
+        ("pool_3", (16, 16, 64)),
+        ("convolution_4", (16, 16, 128)),
+        ("normalization_4", (16, 16, 128)),
+        ("relu_4", (16, 16, 128)),
+        ("convolution_5", (16, 16, 128)),
+        ("normalization_5", (16, 16, 128)),
+        ("relu_5", (16, 16, 128)),
+        ("pool_5", (8, 8, 128)),
+        ("convolution_6", (8, 8, 128)),
+        ("normalization_6", (8, 8, 128)),
+        ("relu_6", (8, 8, 128)),
+        ("convolution_7", (8, 8, 128)),
+        ("normalization_7", (8, 8, 128)),
+        ("relu_7", (8, 8, 128)),
+        ("pool_7", (1, 1, 256)),
+        ("flatten", (256,)),
         ("dense", (64,)),
         ("dropout", (64,)),
         ("logits", (1,)),
@@ -104,8 +170,10 @@ PARAMETERS = {
     "steel-128-deep": 826_241,
     "rgb-224": 25_710_922,
     "pool-first-128": 197_073,
-    "steel-128-local": 172_065,
-    "steel-64-local": 234_993,
+    "steel-128-local": 110_625,
+    "steel-64-local": 241_137,
+    "steel-128-deeper": 591_393,
+    "steel-64-deeper": 591_393,
 }
 
 
@@ -148,7 +216,7 @@ blocks = st.builds(
     kernel=st.integers(1, 5),
     stride=st.integers(1, 3),
     padding=st.sampled_from(["valid", "same"]),
-    pooling=st.sampled_from(["max", "average"]),
+    pooling=st.sampled_from(["max", "average", "max_and_average"]),
     pool_before=st.integers(1, 3),
     pool_after=st.integers(1, 3),
 )
@@ -182,8 +250,10 @@ class TestAnyConfiguration:
         weights = {layer.name: sum(map(np.size, layer.get_weights())) for layer in model.layers}
         depth = channels
         for number, block in enumerate(stack, start=1):
+            twice = 2 if block.pooling == "max_and_average" else 1
+            depth *= twice if block.pool_before > 1 else 1
             assert weights[f"convolution_{number}"] == (block.kernel**2 * depth + 1) * block.filters
-            depth = block.filters
+            depth = block.filters * (twice if block.pool_after > 1 else 1)
 
     def test_survives_json(self):
         for config in PRESETS.values():
@@ -215,6 +285,15 @@ class TestVariants:
         model = build(config)
         assert model.get_layer("global_average").__class__.__name__ == "GlobalAveragePooling2D"
         assert config.layers()[3] == ("global_average", (3,))
+
+    def test_max_and_average_pooling_lie_side_by_side(self):
+        image = np.random.default_rng(0).uniform(0, 255, (2, 6, 6, 1)).astype(np.float32)
+        block = Block(filters=1, kernel=1, pool_before=3, pool_after=1, pooling="max_and_average")
+        model = build(NetworkConfig(input_size=6, blocks=(block,)))
+        windows = (image / 255).reshape(2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4).reshape(2, 2, 2, 9)
+        pooled = model.layers[1](image / np.float32(255))
+        np.testing.assert_allclose(pooled[..., 0], windows.max(axis=-1), rtol=1e-6)
+        np.testing.assert_allclose(pooled[..., 1], windows.mean(axis=-1), rtol=1e-5)
 
     def test_average_pooling(self):
         model = build(NetworkConfig(input_size=12, blocks=(Block(filters=3, pooling="average", pool_before=2),)))

@@ -171,6 +171,18 @@ class TestFindEvents:
         events = self.events({**corner, (0, 3): 0.9})
         assert [event.defect_probability for event in events] == [0.9, 0.6]
 
+    def test_an_event_has_the_class_of_its_worst_tile(self):
+        """Also where a worse tile of another event lies inside its box."""
+        grid = TileGrid.cover(48, 48, 16, 16)
+        scores = np.array([[0.6, 0.0, 0.9], [0.7, 0.0, 0.0], [0.6, 0.6, 0.6]])
+        named = np.array([["pit", "none", "crack"], ["fold", "none", "none"], ["pit", "pit", "pit"]])
+        events = find_events(grid, scores, 0.5, frame_of(48, 48), named)
+        assert [(event.defect_probability, event.defect_class) for event in events] == [(0.9, "crack"), (0.7, "fold")]
+
+    def test_without_classes_none_is_named(self):
+        (event,) = self.events({(1, 2): 0.7})
+        assert event.defect_class is None
+
     def test_a_box_ends_where_the_frame_does(self):
         assert self.events({(0, 0): 0.9}, height=9, width=12) == [Event(0, 0, 12, 9, 0.9)]
 

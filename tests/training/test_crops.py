@@ -11,7 +11,9 @@ from training.dataset import TileSet
 TILE = 16
 
 
-def sampler(surfaces: list[Surface], min_defect_pixels: int = 10) -> CropSampler:
+def sampler(
+    surfaces: list[Surface], min_defect_pixels: int = 10, defect_share: float = 0.5, scale: float = 0.0
+) -> CropSampler:
     """With the fixed grid's tiles at stride TILE, labelled as `training.dataset.cut` does."""
     tiles, defect, file = [], [], []
     for number, surface in enumerate(surfaces):
@@ -26,7 +28,7 @@ def sampler(surfaces: list[Surface], min_defect_pixels: int = 10) -> CropSampler
                     file.append(number)
     group = np.array([surfaces[number].group for number in file])
     grid = TileSet(np.stack(tiles), np.array(defect), group, np.array(file))
-    return CropSampler(dict(enumerate(surfaces)), grid, min_defect_pixels)
+    return CropSampler(dict(enumerate(surfaces)), grid, min_defect_pixels, defect_share, scale)
 
 
 def surface(level: int, defect_type: str, group: str, size: tuple[int, int] = (64, 96)) -> Surface:
@@ -40,7 +42,9 @@ def surface(level: int, defect_type: str, group: str, size: tuple[int, int] = (6
 
 def test_a_drawn_tile_is_what_its_label_says():
     drawn = sampler([surface(10, "pit", "a"), surface(20, "none", "b")])
-    tiles, defect = drawn.draw(400, np.random.default_rng(0))
+    tiles, kinds = drawn.draw(400, np.random.default_rng(0))
+    defect = kinds == "pit"
+    assert set(kinds[~defect]) == {"none"}
     shown = (tiles == 255).sum(axis=(1, 2))
     assert (shown[defect] >= 10).all()
     assert (shown[~defect] == 0).all()
@@ -48,13 +52,15 @@ def test_a_drawn_tile_is_what_its_label_says():
 
 
 def test_a_defect_is_seen_at_many_places_of_the_tile():
-    tiles, defect = sampler([surface(10, "pit", "a")]).draw(400, np.random.default_rng(0))
+    tiles, kinds = sampler([surface(10, "pit", "a")]).draw(400, np.random.default_rng(0))
+    defect = kinds != "none"
     first = {tuple(np.argwhere(tile == 255)[0]) for tile in tiles[defect]}
     assert len(first) > 50
 
 
 def test_good_surface_of_a_defect_image_is_drawn_too():
-    tiles, defect = sampler([surface(10, "pit", "a")]).draw(100, np.random.default_rng(0))
+    tiles, kinds = sampler([surface(10, "pit", "a")]).draw(100, np.random.default_rng(0))
+    defect = kinds != "none"
     assert (~defect).any()
     assert (tiles[~defect] == 10).all()
 
@@ -62,7 +68,8 @@ def test_good_surface_of_a_defect_image_is_drawn_too():
 def test_types_and_groups_count_the_same_however_many_images_they_have():
     common = [surface(level, "pit", "a") for level in range(10, 19)] + [surface(19, "pit", "b")]
     drawn = sampler([*common, surface(50, "fold", "c"), *(surface(60, "none", "d") for _ in range(5))])
-    tiles, defect = drawn.draw(3000, np.random.default_rng(0))
+    tiles, kinds = drawn.draw(3000, np.random.default_rng(0))
+    defect = kinds != "none"
     levels = Counter(int(tile.min()) for tile in tiles[defect])
     total = sum(levels.values())
     assert levels[50] / total == pytest.approx(0.5, abs=0.05)
@@ -72,7 +79,8 @@ def test_types_and_groups_count_the_same_however_many_images_they_have():
 def test_a_surface_of_one_tile_is_that_tile():
     one = surface(10, "pit", "a", (TILE * 2, TILE * 3))
     small = Surface(one.frame[16:32, 28:44], one.mask[16:32, 28:44], "pit", "a")
-    tiles, defect = sampler([small, surface(20, "none", "b", (TILE, TILE))]).draw(20, np.random.default_rng(1))
+    tiles, kinds = sampler([small, surface(20, "none", "b", (TILE, TILE))]).draw(20, np.random.default_rng(1))
+    defect = kinds != "none"
     assert all(np.array_equal(tile, small.frame) for tile in tiles[defect])
 
 
@@ -81,7 +89,8 @@ def test_where_no_position_fits_by_chance_the_grid_does():
     mask = np.ones((TILE * 4, TILE * 4), bool)
     mask[:TILE, :TILE] = False
     frame = np.where(mask, 255, 7).astype(np.uint8)
-    tiles, defect = sampler([Surface(frame, mask, "pit", "a")]).draw(40, np.random.default_rng(0))
+    tiles, kinds = sampler([Surface(frame, mask, "pit", "a")]).draw(40, np.random.default_rng(0))
+    defect = kinds != "none"
     assert (tiles[~defect] == 7).all()
 
 
@@ -89,3 +98,58 @@ def test_the_generator_decides_alone():
     drawn = sampler([surface(10, "pit", "a"), surface(20, "none", "b")])
     first, second = (drawn.draw(32, np.random.default_rng(3))[0] for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_the_share_of_defects_can_be_chosen():
+    few = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], defect_share=0.1)
+    _, kinds = few.draw(1000, np.random.default_rng(0))
+    assert (kinds == "pit").mean() == pytest.approx(0.1, abs=0.04)
+
+
+def striped(size: tuple[int, int] = (96, 96)) -> Surface:
+    """Dark and bright rows of 8 px each, no defect."""
+    rows = np.where(np.arange(size[0]) // 8 % 2, 200, 50).astype(np.uint8)
+    return Surface(np.repeat(rows[:, np.newaxis], size[1], axis=1), np.zeros(size, np.bool_), "none", "b")
+
+
+def test_another_distance_shows_the_surface_larger_and_smaller():
+    tiles, _ = sampler([striped(), surface(10, "pit", "a")], scale=0.4).draw(300, np.random.default_rng(0))
+    assert tiles.shape[1:] == (TILE, TILE)
+    bright = (tiles[(tiles.std(axis=2) < 1).all(axis=1) & (tiles.max(axis=(1, 2)) == 200)] > 125)[:, :, 0]
+    # Whole stripes: between two edges of the tile's own column.
+    lengths = [len(run) for column in bright for run in np.split(column, np.flatnonzero(np.diff(column)) + 1)[1:-1]]
+    assert min(lengths) <= 6
+    assert max(lengths) >= 10
+
+
+def test_at_any_distance_a_tile_is_what_its_label_says():
+    drawn = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], scale=0.3)
+    tiles, kinds = drawn.draw(600, np.random.default_rng(0))
+    # A window just large enough for ten masked pixels is at least as bright somewhere, however it is resized.
+    assert (tiles[kinds == "pit"].max(axis=(1, 2)) > 100).all()
+    assert (tiles[kinds == "none"].max(axis=(1, 2)) <= 20).all()
+
+
+def test_a_surface_of_one_tile_is_shown_as_it_is_or_larger():
+    rows = np.repeat(np.arange(TILE, dtype=np.uint8)[:, np.newaxis] * 10, TILE, axis=1)
+    small = Surface(rows, np.ones((TILE, TILE), np.bool_), "pit", "a")
+    tiles, kinds = sampler([small, surface(20, "none", "b")], scale=0.4).draw(200, np.random.default_rng(0))
+    slopes = np.diff(tiles[kinds == "pit"][:, :, 0].astype(float), axis=1).mean(axis=1)
+    assert slopes.max() == pytest.approx(10, abs=0.5)
+    assert slopes.min() == pytest.approx(10 / 1.4, abs=0.5)
+
+
+def test_the_masks_are_drawn_where_the_tiles_are():
+    both = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], scale=0.3)
+    tiles, kinds = both.draw(200, np.random.default_rng(5))
+    masks, same = both.of_masks().draw(200, np.random.default_rng(5))
+    assert np.array_equal(kinds, same)
+    assert (kinds == "pit").any()
+    # Defects are 255 in these surfaces: where the mask is wholly white, so is the tile.
+    assert (tiles[masks == 255] == 255).all()
+    assert (tiles[masks == 0] <= 20).all()
+
+
+def test_at_the_plain_distance_nothing_is_resized():
+    plain = sampler([surface(10, "pit", "a"), surface(20, "none", "b")]).draw(50, np.random.default_rng(1))[0]
+    assert set(np.unique(plain)) == {10, 20, 255}

@@ -1,7 +1,5 @@
 """Figures against their definitions, and intervals that know about groups."""
 
-import time
-
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -198,12 +196,3 @@ def test_a_defect_class_in_few_groups_has_no_interval_beside_one_that_has():
     rare, common = rows(scores, {"rare": few, "common": defect & ~few}, Draws.of(group, 0))
     assert rare.metrics["auroc"].low is None
     assert common.metrics["auroc"].low is not None
-
-
-def test_ten_thousand_tiles_take_seconds_at_most():
-    defect, probabilities, group = sample(200, 50)
-    scores, draws = Scores(defect, probabilities, group, THRESHOLDS), Draws.of(group, 0)
-    start = time.perf_counter()
-    evaluate(defect, probabilities, group, THRESHOLDS, 0)
-    by_class(scores, np.array([f"class {number % 7}" for number in range(len(defect))]), draws)
-    assert time.perf_counter() - start < 5

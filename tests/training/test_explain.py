@@ -128,9 +128,13 @@ class TestNetworksOfOtherShapes:
             ({"global_pooling": True, "channels": 3}, "here each map becomes one number"),
             (
                 {"outputs": 3, "blocks": (Block(filters=4, pooling="average"),), "dropout": 0.5},
-                "likeliest defect class over ok",
+                "<td>crack over ok</td>",
             ),
             ({"blocks": (Block(filters=4, pool_before=2, pool_after=1),)}, "Convolution keeps the structure"),
+            (
+                {"blocks": (Block(filters=4), Block(filters=4, pool_after=3, pooling="max_and_average"))},
+                "the strongest signal and the mean go on",
+            ),
             ({"blocks": (Block(filters=MAPS_SHOWN + 6, kernel=9, pool_after=24),)}, f"The {MAPS_SHOWN} strongest of"),
         ],
     )
@@ -149,8 +153,9 @@ class TestNetworksOfOtherShapes:
 
                 return np.asarray(logits_model(network)(network_input(tiles, config.channels)))
 
-        opened = type(inspector)("x", Engine(), inspector.calibrator, inspector.thresholds, fitting)
-        manifest = explainer.manifest.model_copy(update={"classes": ("ok", "pit", "crack")[: max(2, config.outputs)]})
+        classes = ("ok", "pit", "crack")[: max(2, config.outputs)]
+        opened = type(inspector)("x", Engine(), inspector.calibrator, inspector.thresholds, fitting, classes)
+        manifest = explainer.manifest.model_copy(update={"classes": classes})
         frame = steel_frame(32, 20, seed=2, defects=1)
         files = render(Explainer(manifest, opened, network).explain(frame), manifest, "frame.png")
         assert sentence in files["explain.html"].decode()

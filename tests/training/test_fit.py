@@ -92,10 +92,39 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(fitted, tmp_path):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, seeded_network):
+    import keras
+
+    from training.fit import trained_network
+
+    settings = experiment(4).model_copy(update={"precision": policy})
+    whole = started(tmp_path / "whole", settings)
+    state = train(whole, settings)
+    assert state.history[-1].loss < state.history[0].loss
+
+    started(tmp_path / "stopped", settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(tmp_path / "stopped"), settings)
+    stopped = Checkpoint(tmp_path / "stopped")
+    assert train(stopped, settings) == state
+
+    last = whole.load_last(state)
+    assert last.get_layer("convolution_1").compute_dtype == policy.removeprefix("mixed_")
+    assert isinstance(last.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+    for one, other in zip(last.get_weights(), stopped.load_last(state).get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+    published = trained_network(NETWORK, whole, state)
+    assert {layer.compute_dtype for layer in published.layers} == {"float32"}
+    assert published.to_json() == seeded_network(NETWORK, 0).to_json()
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_only_the_last_and_the_best_network_are_kept(fitted):
     run, state, _ = fitted
     kept = {"last-0006.keras", "averaged-0006.keras", run.best_file(state).name}
-    expected = kept | {"run.json", "state.json"}
+    expected = kept | {"run.json", "state.json", "log.csv", "tensorboard"}
     assert {path.name for path in run.folder.iterdir()} == expected
 
 
@@ -108,6 +137,82 @@ def test_patience_stops_a_run_that_gets_no_better():
     assert state(0.6, 0.9, 0.8, 0.9).stale(2)
     assert not state(0.6, 0.9, 0.8).stale(2)
     assert not State().stale(1)
+
+
+def test_epochs_of_pretraining_are_never_the_best():
+    def epoch(number: int, auroc: float | None) -> Epoch:
+        return Epoch(number=number, loss=1, validation_auroc=auroc, learning_rate=1)
+
+    preparing = State(pretraining=2).after(epoch(1, 0.9)).after(epoch(2, 0.8))
+    # Nothing is best yet: what is kept is the last, and there is no patience to lose.
+    assert preparing.best.number == 2
+    assert not preparing.stale(1)
+    assert preparing.after(epoch(3, 0.6)).best.number == 3
+
+
+def test_without_validation_the_last_epoch_is_the_best():
+    def epoch(number: int) -> Epoch:
+        return Epoch(number=number, loss=1, learning_rate=1)
+
+    state = State().after(epoch(1)).after(epoch(2))
+    assert state.best.number == 2
+    assert not state.stale(1)
+    assert state.best.told == "not validated"
+
+
+class Tilted:
+    """Draws whole tiles of one kind of surface: a sampler like any other."""
+
+    def __init__(self, shown: TileSet) -> None:
+        self.shown, self.drawn = shown, 0
+
+    def draw(self, count, rng):
+        self.drawn += count
+        chosen = rng.integers(0, len(self.shown), count)
+        return self.shown.tiles[chosen], np.where(self.shown.defect[chosen], "spot", "none")
+
+
+def test_pretraining_hard_tiles_and_a_teacher_resume_bit_by_bit(tmp_path):
+    """All that an epoch may be made of at once, stopped after the pre-training and while hard tiles are drawn."""
+    from training.fit import fit
+    from training.hard_negatives import HardTiles
+
+    shown, held = tiles(64, 1), tiles(32, 2)
+    chosen = experiment(4).model_copy(update={"pretraining": 1, "loss": "focal", "class_weights": True})
+
+    def go_on(run: Checkpoint) -> tuple[State, Tilted]:
+        synthetic = Tilted(shown)
+        options = {"pretraining": synthetic, "hard": HardTiles(shown, 0.5, seed=4), "soften": lambda _, y: 0.9 * y}
+        return fit(NETWORK, crops(shown), 64, held, chosen, run, **options), synthetic
+
+    whole = started(tmp_path / "whole", chosen)
+    state, synthetic = go_on(whole)
+    assert state.pretraining == 1
+    assert state.best.number > 1
+    assert synthetic.drawn == 64
+
+    started(tmp_path / "stopped", chosen)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(Interrupted(tmp_path / "stopped"))
+    stopped = Checkpoint(tmp_path / "stopped")
+    resumed, synthetic = go_on(stopped)
+    assert synthetic.drawn == 0
+    assert resumed == state
+    for one, other in zip(whole.load_last(state).get_weights(), stopped.load_last(state).get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_several_classes_are_learned_and_the_last_epoch_is_kept_without_validation(tmp_path):
+    from training.fit import fit, trained_network
+
+    shown, network = tiles(64, 1), NETWORK.model_copy(update={"outputs": 3})
+    classes = ("ok", "spot", "other")
+    run = started(tmp_path / "run", experiment(3))
+    state = fit(network, crops(shown), 64, None, experiment(3), run, classes=classes)
+    assert state.best.number == 3
+    probabilities = trained_network(network, run, state).predict(shown.tiles[..., np.newaxis], verbose=0)
+    assert ((probabilities.argmax(axis=1) == 1) == shown.defect).mean() > 0.9
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

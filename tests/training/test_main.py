@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from model.registry import Registry
+from training.config import Experiment, SplitShares
+from training.prepare import labelled_records
+from training.scan import fingerprint
+from training.split import split
 
 SMALL = """
 epochs = {epochs}
@@ -63,6 +67,10 @@ def test_train_evaluate_and_json(folder, experiment, tmp_path):
 
     manifest = json.loads((models / summary["version"] / "manifest.json").read_text())
     assert manifest["data"]["tiles"]["test"] == summary["tiles"]
+    # Seed and fingerprint give the split again.
+    records = labelled_records(folder, Experiment())
+    assert manifest["data"]["fingerprint"] == fingerprint(records)
+    assert manifest["data"]["split"] == {group: str(part) for group, part in split(records, SplitShares(), 3).items()}
     assert set(manifest["data"]["split"].values()) == {"train", "calibration", "threshold", "test"}
     assert manifest["parity"]["onnx"]["verdict_flips"] == 0
     assert manifest["parity"]["onnx"]["max_probability_difference"] < 1e-6
@@ -71,7 +79,7 @@ def test_train_evaluate_and_json(folder, experiment, tmp_path):
     # The thresholds were chosen on the scale of what is served: few good tiles of the whole folder are called.
     assert summary["metrics"]["overkill_rate"]["value"] < 0.5
 
-    evaluated = training("evaluate", summary["version"], folder, "--models", models, "--json")
+    evaluated = training("evaluate", "active", folder, "--models", models, "--json")
     assert evaluated.returncode == 0, evaluated.stderr
     figures = json.loads(evaluated.stdout.splitlines()[-1])
     assert figures["version"] == summary["version"]
@@ -133,17 +141,39 @@ def test_check_tells_faults_and_exits_1(folder, tmp_path):
     assert "ok/broken.png" in faulty.stderr
 
 
+def test_check_takes_groups_from_file_names_and_tells_a_faulty_folder_in_json(tmp_path, write_image):
+    """Two images of one surface, in what the names call two coils, leak."""
+    for coil in range(8):
+        write_image(tmp_path / f"ok/coil{coil}_a.png", coil)
+    write_image(tmp_path / "ok/coil8_a.png", 3)
+    command = ["check", tmp_path, "--json", "--group-pattern"]
+    found = json.loads(training(*command, r"coil(\d+)_").stdout)
+    assert found["groups"] == 9
+    assert "duplicate_across_groups" in {finding["kind"] for finding in found["findings"]}
+    nameless = training(*command, r"coil(\d)_b")
+    assert nameless.returncode == 1
+    assert "names no group for 9 of 9 files" in json.loads(nameless.stdout)["error"]
+    assert "names no group for 9 of 9 files" in nameless.stderr.splitlines()[-1]
+    assert training(*command, "coil(").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
         (["train"], 2, "DATA is needed"),
         (["train", "{data}", "--epochs", "0"], 2, "epochs = 0"),
         (["train", "{data}", "--preset", "steel-999"], 2, "invalid choice"),
-        (["train", "{data}", "--preset", "rgb-224"], 2, "needs a network with one output"),
+        (["train", "{data}", "--preset", "rgb-224"], 2, "take a network with one output"),
         (["train", "{data}", "--config", "nowhere.toml"], 2, "cannot be read"),
         (["train", "--resume", "nowhere"], 2, "not a training run"),
         (["train", "{data}", "--resume", "nowhere"], 2, "leave out data"),
         (["train", "nowhere"], 1, "is not a folder"),
+        (["train", "{data}", "--folds", "1"], 2, "folds = 1"),
+        (["train", "{data}", "--figures-only"], 2, "state folds too"),
+        (["train", "{data}", "--folds", "2", "--figures-only", "--activate"], 2, "leave out one of them"),
+        (["train", "{data}", "--escape-cost", "9"], 2, "overkill_cost is not"),
+        (["train", "{data}", "--escape-cost", "9", "--overkill-cost", "1", "--max-escape", "0.1"], 2, "leave out"),
+        (["train", "{data}", "--group-pattern", "coil"], 2, "needs brackets"),
         (["train", "{data}", "--models", "/proc/models"], 1, "/proc/models"),
         (["check", "nowhere"], 1, "is not a folder"),
         (["evaluate", "v1", "{data}"], 1, "no model version 'v1'"),

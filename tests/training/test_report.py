@@ -116,6 +116,42 @@ def test_names_stay_text(examination, tmp_path):
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [6]
 
 
+@pytest.fixture
+def naming(examination):
+    """The same tiles, judged by a version with a class for each type: right or wrong by chance."""
+    types = sorted({record.defect_type for record in examination.records} - {"none"})
+    draws = np.random.default_rng(0).random((len(examination.tiles), 1 + len(types)))
+    manifest = examination.manifest.model_copy(update={"classes": ("ok", *types)})
+    return replace(examination, manifest=manifest, class_probabilities=draws / draws.sum(axis=1, keepdims=True))
+
+
+def test_classes_are_shown_where_a_version_tells_them_apart(naming, tmp_path):
+    found = write_report(tmp_path, naming)
+    assert [row["name"] for row in found["classes"]["table"]] == list(naming.manifest.classes)
+    assert sum(row["tiles"] for row in found["classes"]["table"]) == len(naming.tiles)
+    assert found["metrics"]["class_accuracy"]["value"] < 0.5
+    page, card = (tmp_path / PAGE).read_text(), (tmp_path / CARD).read_text()
+    assert "<h2>Classes</h2>" in page
+    assert "## Classes" in card
+    for name, row in found["classes"]["confusion"].items():
+        assert f"| {name.replace('_', chr(92) + '_')} | {' | '.join(map(str, row.values()))} |" in card
+
+
+def test_a_binary_version_has_no_classes_to_show(report):
+    assert json.loads((report / FIGURES).read_text())["classes"] is None
+    assert "<h2>Classes</h2>" not in (report / PAGE).read_text()
+    assert "## Classes" not in (report / CARD).read_text()
+
+
+def test_class_names_stay_text_too(naming, tmp_path):
+    classes = (*naming.manifest.classes[:-1], HOSTILE)
+    hostile = replace(naming, manifest=naming.manifest.model_copy(update={"classes": classes}))
+    assert write_report(tmp_path, hostile)["classes"]["unknown"] > 0
+    assert "<script" not in (tmp_path / PAGE).read_text()
+    rows = [line for line in (tmp_path / CARD).read_text().splitlines() if line.startswith("| &lt;script")]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [6, len(classes) + 2]
+
+
 def test_groups_of_the_training_are_named_as_such(examination, tmp_path):
     groups = np.unique(examination.tiles.group)
     parts = {str(group): part for group, part in zip(groups, ["train", "test"] * len(groups), strict=False)}

@@ -28,6 +28,10 @@ def darkest(tiles):
     return np.clip((tiles.mean(axis=(1, 2)) - tiles.min(axis=(1, 2))) / 160, 0, 1)
 
 
+def scored(tiles, numbers):
+    return darkest(tiles)
+
+
 @pytest.mark.parametrize("level", [UNCHANGED, *LEVELS], ids=lambda level: f"{level.change} {level.level}")
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_every_change_keeps_shape_and_type_and_stays_in_range(level, grey, tiles):
@@ -57,7 +61,7 @@ def test_noise_has_the_deviation_it_says():
 
 
 def test_one_row_a_level_and_the_first_is_the_figures_as_they_are(tiles, scores):
-    unchanged, *changed = robustness.robustness(tiles, scores, darkest, seed=0)
+    unchanged, *changed = robustness.robustness(tiles, scores, scored, seed=0)
     assert [(row.change, row.level) for row in changed] == [(level.change, level.level) for level in LEVELS]
     whole = evaluate(scores.defect, scores.probabilities, scores.group, THRESHOLDS, 0)
     assert unchanged.metrics == {name: whole[name] for name in robustness.FIGURES}
@@ -65,7 +69,7 @@ def test_one_row_a_level_and_the_first_is_the_figures_as_they_are(tiles, scores)
 
 
 def test_what_a_scorer_cannot_see_costs_nothing_and_what_it_sees_shows(tiles, scores):
-    table = {(row.change, row.level): row.metrics for row in robustness.robustness(tiles, scores, darkest, seed=0)}
+    table = {(row.change, row.level): row.metrics for row in robustness.robustness(tiles, scores, scored, seed=0)}
     base = table["unchanged", ""]["escape_rate"].value
     assert table["contrast", "x 0.6"]["escape_rate"].value > base, "less contrast hides dark blobs from it"
     assert table["brightness", "+20 grey values"]["auroc"].value == pytest.approx(

@@ -1,11 +1,18 @@
 """The folder contract of data/README.md, and what breaks it."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from training.__main__ import main
+from training.checks.report import summary, write_report
 from training.errors import DataFault
-from training.scan import fingerprint, scan
+from training.scan import fingerprint, scan, unread
+from training.validate import check
+
+NOBODY = 65534
 
 
 def test_folders_name_labels_and_defect_types(tmp_path, write_image):
@@ -121,3 +128,98 @@ def test_two_defect_images_cannot_share_a_mask(tmp_path, write_image):
     write_image(tmp_path / "masks/0.png", 3)
     with pytest.raises(DataFault, match="share the mask"):
         scan(tmp_path)
+
+
+def test_linked_folders_are_followed_without_loops_and_once(tmp_path, write_image):
+    data, archive = tmp_path / "data", tmp_path / "archive"
+    write_image(archive / "coil 7/a.png", 1)
+    write_image(data / "ok/b.png", 2)
+    write_image(data / "ok/z/c.png", 3)
+    (data / "ok/a-link").symlink_to(archive)
+    (data / "ok/again").symlink_to(archive)
+    (data / "ok/b-link-to-z").symlink_to(data / "ok/z")
+    (data / "ok/loop").symlink_to(data / "ok")
+    (archive / "coil 7/up").symlink_to(data)
+    (data / "defect").symlink_to(archive)
+    files = [(record.file, record.defect_type) for record in scan(data)]
+    assert files == [
+        ("defect/coil 7/a.png", "coil 7"),
+        ("ok/a-link/coil 7/a.png", "none"),
+        ("ok/b.png", "none"),
+        ("ok/z/c.png", "none"),
+    ]
+
+
+def test_a_linked_image_is_an_image(tmp_path, write_image):
+    target = write_image(tmp_path / "elsewhere/a.png", 1)
+    (tmp_path / "data/ok").mkdir(parents=True)
+    (tmp_path / "data/ok/a.png").symlink_to(target)
+    assert [record.file for record in scan(tmp_path / "data")] == ["ok/a.png"]
+
+
+@pytest.fixture
+def no_root():
+    """Nothing is closed to root: for the length of a test its user is another one."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    yield
+    os.seteuid(user)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(no_root, write_image):
+    # The folders pytest makes belong to the user it was started as, and are closed to others.
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        write_image(data / "ok/closed/a.png", 1)
+        write_image(data / "ok/b.png", 1)
+        (data / "ok/closed").chmod(0)
+        with pytest.raises(PermissionError):
+            scan(data)
+        (data / "ok/closed").chmod(0o700)
+
+
+def test_image_files_that_are_not_read_are_named_with_the_reason(tmp_path, write_image):
+    write_image(tmp_path / "ok/a.PNG", 1)
+    write_image(tmp_path / "masks/a.png", 1)
+    write_image(tmp_path / "masks/nobody.png", 1)
+    write_image(tmp_path / "scratch/c.png", 1)
+    write_image(tmp_path / "listed/d.png", 1)
+    for name in ("ok/e.GIF", "defect/f.npy", "g.heic", "ok/notes.txt", "ok/.hidden.gif", "defect/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "ok/broken.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "labels.csv").write_text("file,label\nlisted/d.png,ok\n")
+    assert unread(tmp_path, scan(tmp_path)) == {
+        "format_not_read": ["defect/f.npy", "g.heic", "ok/e.GIF"],
+        "mask_unused": ["masks/nobody.png"],
+        "unlabelled": ["ok/broken.png", "scratch/c.png"],
+    }
+
+
+def test_the_check_tells_of_files_that_are_not_read_and_shows_no_picture_of_them(tmp_path, write_image):
+    for number in range(3):
+        write_image(tmp_path / f"data/ok/{number}.png", number)
+        write_image(tmp_path / f"data/defect/d{number}.png", number + 10)
+    (tmp_path / "data/ok/frame.gif").write_bytes(b"GIF89a")
+    verdict = check(scan(tmp_path / "data"), data=tmp_path / "data")
+    (told,) = [found for found in verdict.findings if found.kind == "format_not_read"]
+    assert (told.severity, told.files) == ("warning", ("ok/frame.gif",))
+    assert told.message.startswith("1 image is in a format that is not read")
+    findings = summary(verdict.records, verdict.findings, verdict.shortcuts, verdict.sound)
+    page = write_report(tmp_path / "report", tmp_path / "data", findings, verdict.records).read_text()
+    assert "ok/frame.gif" in page
+
+
+def test_train_warns_of_files_that_are_not_read_before_it_does_anything(tmp_path, write_image, capsys):
+    for number in range(3):
+        write_image(tmp_path / f"data/ok/{number}.png", number)
+    (tmp_path / "data/ok/frame.jp2").write_bytes(b"x")
+    assert main(["train", str(tmp_path / "data"), "--models", str(tmp_path / "models")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("warning: format_not_read: 1 image is in a format that is not read")
+    assert lines[1].strip() == "ok/frame.jp2"
+
+
+def test_a_plain_folder_has_nothing_that_is_not_read(synthetic_folder):
+    assert unread(synthetic_folder, scan(synthetic_folder)) == {}

@@ -33,7 +33,7 @@ def folder(tmp_path, write_image):
 
 
 def kinds(folder) -> dict[str, tuple[str, ...]]:
-    return {finding.kind: finding.files for finding in validate(scan(folder))}
+    return {finding.kind: finding.files for finding in check(scan(folder), data=folder).findings}
 
 
 def test_a_clean_folder_has_no_findings(folder):
@@ -100,6 +100,9 @@ PLANTED = {
     "mask_empty": lambda folder, write: write(folder / "masks/pit0.png", BLACK),
     "mask_on_ok": lambda folder, write: write(folder / "masks/ok0.png", WHITE),
     "mask_missing": lambda folder, write: (folder / "masks/pit0.png").unlink(),
+    "mask_unused": lambda folder, write: write(folder / "masks/nobody.png", WHITE),
+    "format_not_read": lambda folder, write: (folder / "ok/frame.GIF").write_bytes(b"GIF89a"),
+    "unlabelled": lambda folder, write: write(folder / "scratch/a.png", grey(0)),
     "duplicate": lambda folder, write: write(folder / "ok/copy.png", grey(0)),
     "constant": lambda folder, write: write(folder / "ok/ok0.png", WHITE),
     "saturated": saturated,

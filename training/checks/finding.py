@@ -56,6 +56,15 @@ KINDS: dict[str, tuple[Severity, str]] = {
     ),
     "mask_missing": (Severity.WARNING, "are labelled defect but have no mask, while others have: they are left out"),
     "duplicate": (Severity.WARNING, "are exact copies of one another within a group"),
+    "format_not_read": (
+        Severity.WARNING,
+        "are in a format that is not read; save them as JPEG, PNG, BMP, TIFF or WebP",
+    ),
+    "unlabelled": (
+        Severity.WARNING,
+        "lie neither below ok/ nor defect/ and are not in labels.csv, or are links to nothing: they are not used",
+    ),
+    "mask_unused": (Severity.WARNING, "are masks of no image; name each mask after its image"),
     "constant": (Severity.WARNING, "have one grey value only"),
     "saturated": (Severity.WARNING, "have more than a fifth of their pixels black or white; see to lamp and exposure"),
 }

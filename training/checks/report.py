@@ -76,7 +76,8 @@ def _examples(found: dict[str, Any], by_file: dict[str, Record]) -> list[list[Th
     """Thumbnails that belong together, at most `EXAMPLES` sets: a pair, an image and its mask, or one image."""
     if found["pairs"]:
         return [[_thumbnail(by_file[file]) for file in pair] for pair in _spread(found["pairs"])]
-    chosen = [by_file[file] for file in _spread(found["files"])]
+    # A file that is not read has no record, and no picture.
+    chosen = [by_file[file] for file in _spread(found["files"]) if file in by_file]
     with_mask = found["kind"].startswith("mask_")
     return [[_thumbnail(record), *([_mask(record)] if with_mask and record.mask else [])] for record in chosen]
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.errors import DataFault
-from training.importers.documents import load, number, objects, points, size, text
+from training.importers.documents import documents_below, number, objects, points, size, text
 from training.importers.listing import (
     NO_IMAGE,
-    UNLABELLED,
     Listing,
     Region,
     Remarks,
     SourceImage,
-    images_below,
+    annotated,
     inside,
     pixels,
     relative,
@@ -25,6 +24,7 @@ from training.importers.listing import (
 )
 from training.importers.masks import Box, Polygon, Shape
 from training.importers.run_lengths import from_counts, unpack_counts
+from training.scan import images_below
 
 Entry = dict[str, object]
 
@@ -34,10 +34,7 @@ def read(source: Path) -> Listing:
     there = images_below(source)
     found: dict[Path, SourceImage] = {}
     left_out: Remarks = {}
-    tables = [(file, document) for file in sorted(source.rglob("*.json")) if _is_coco(document := load(file))]
-    if not tables:
-        raise DataFault(f"{source} holds no JSON file with the lists images, annotations and categories")
-    for file, document in tables:
+    for file, document in documents_below(source, _is_coco, "the lists images, annotations and categories"):
         for name, image in _images(source, file, document, there):
             if image is None:
                 remark(left_out, NO_IMAGE, name)
@@ -45,10 +42,7 @@ def read(source: Path) -> Listing:
                 raise DataFault(f"{file} lists {name!r}, which is listed before; keep one of the two")
             else:
                 found[image.path] = image
-    for path in there:
-        if path not in found:
-            remark(left_out, UNLABELLED, relative(source, path))
-    return Listing([found[path] for path in sorted(found)], left_out)
+    return annotated(source, found, there, left_out)
 
 
 def _is_coco(document: object) -> bool:

@@ -1,11 +1,13 @@
 """JSON annotation files and the typed fields in them: every surprise is a `DataFault` that says where it is."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from training.errors import DataFault
 from training.importers.listing import pixels
 from training.importers.masks import Points
+from training.scan import files_below
 
 
 def load(file: Path) -> object:
@@ -16,6 +18,18 @@ def load(file: Path) -> object:
         raise DataFault(f"{file} is nested too deeply to be an annotation file") from error
     except ValueError as error:
         raise DataFault(f"{file} cannot be read as UTF-8 JSON: {error}") from error
+
+
+def documents_below(source: Path, belongs: Callable[[object], bool], expected: str) -> list[tuple[Path, object]]:
+    """Every JSON file below the source whose document `belongs` to the format, in order of path.
+
+    Raises `DataFault` where there is none; expected: what one is.
+    """
+    files = sorted(file for file in files_below(source) if file.suffix == ".json")
+    found = [(file, document) for file in files if belongs(document := load(file))]
+    if not found:
+        raise DataFault(f"{source} holds no JSON file with {expected}")
+    return found
 
 
 def objects(document: object, key: str, where: object) -> list[dict[str, object]]:

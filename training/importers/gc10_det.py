@@ -15,11 +15,11 @@ from training.importers.listing import (
     Remarks,
     SourceImage,
     folders_named,
-    images_below,
     relative,
     remark,
 )
 from training.importers.voc import annotated
+from training.scan import images_below
 
 # The names in the annotations, by the number of the folder. Some files spell the last one `10_yaozhed`.
 CLASSES = {

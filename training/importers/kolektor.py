@@ -16,11 +16,11 @@ from training.importers.listing import (
     Remarks,
     SourceImage,
     folders_named,
-    images_below,
     relative,
     remark,
 )
 from training.importers.masks import MaskFile
+from training.scan import images_below
 
 
 def read_first(source: Path) -> Listing:

@@ -8,20 +8,20 @@ import math
 from pathlib import Path
 
 from training.errors import DataFault
-from training.importers.documents import load, objects, points, size, text
+from training.importers.documents import documents_below, objects, points, size, text
 from training.importers.listing import (
     NO_IMAGE,
-    UNLABELLED,
     Listing,
     Region,
     Remarks,
     SourceImage,
-    images_below,
+    annotated,
     inside,
     relative,
     remark,
 )
 from training.importers.masks import Box, Circle, Line, Points, Polygon, Shape
+from training.scan import images_below
 
 
 def read(source: Path) -> Listing:
@@ -29,11 +29,8 @@ def read(source: Path) -> Listing:
     there = images_below(source)
     found: dict[Path, SourceImage] = {}
     left_out: Remarks = {}
-    files = [(file, document) for file in sorted(source.rglob("*.json")) if _is_labelme(document := load(file))]
-    if not files:
-        raise DataFault(f"{source} holds no JSON file with a list of shapes, as labelme writes them")
     known = set(there)
-    for file, document in files:
+    for file, document in documents_below(source, _is_labelme, "a list of shapes, as labelme writes them"):
         image = _image(source, file, document, known)
         if image is None:
             remark(left_out, NO_IMAGE, relative(source, file))
@@ -41,10 +38,7 @@ def read(source: Path) -> Listing:
             raise DataFault(f"{file} annotates {image.path.name}, which has an annotation already; keep one of the two")
         else:
             found[image.path] = image
-    for path in there:
-        if path not in found:
-            remark(left_out, UNLABELLED, relative(source, path))
-    return Listing([found[path] for path in sorted(found)], left_out)
+    return annotated(source, found, there, left_out)
 
 
 def _is_labelme(document: object) -> bool:

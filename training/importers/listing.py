@@ -11,7 +11,6 @@ from pathlib import Path
 
 from training.errors import DataFault
 from training.importers.masks import Shape
-from training.scan import SUFFIXES
 
 # The class of a defect that the source does not name.
 UNNAMED_DEFECT = "defect"
@@ -59,13 +58,12 @@ class Listing:
     left_out: Remarks = field(default_factory=dict)
 
 
-def images_below(folder: Path) -> list[Path]:
-    """All image files below a folder in order of path; names starting with a dot are passed over."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+def annotated(source: Path, found: dict[Path, SourceImage], there: Iterable[Path], left_out: Remarks) -> Listing:
+    """The images that an annotation was found for, in order of path; the others that are there are left out."""
+    for path in there:
+        if path not in found:
+            remark(left_out, UNLABELLED, relative(source, path))
+    return Listing([found[path] for path in sorted(found)], left_out)
 
 
 def folders_named(source: Path, names: Iterable[str]) -> list[Path]:

@@ -17,11 +17,11 @@ from training.importers.listing import (
     Remarks,
     SourceImage,
     folders_named,
-    images_below,
     relative,
     remark,
 )
 from training.importers.masks import MaskFile
+from training.scan import images_below
 
 CLASSES = ("mt_blowhole", "mt_break", "mt_crack", "mt_fray", "mt_uneven", "mt_free")
 OK = "mt_free"

@@ -10,11 +10,11 @@ from training.importers.listing import (
     Remarks,
     SourceImage,
     folders_named,
-    images_below,
     relative,
     remark,
 )
 from training.importers.voc import annotated
+from training.scan import images_below
 
 
 def read(source: Path) -> Listing:

@@ -14,11 +14,11 @@ from training.importers.listing import (
     Region,
     Remarks,
     SourceImage,
-    images_below,
     relative,
     remark,
 )
 from training.importers.masks import MaskFile
+from training.scan import images_below
 
 PARTS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 LOOKED_THROUGH = PARTS | {"images", "imgs"}

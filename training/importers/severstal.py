@@ -18,12 +18,12 @@ from training.importers.listing import (
     Region,
     Remarks,
     SourceImage,
-    images_below,
     inside,
     relative,
     remark,
 )
 from training.importers.run_lengths import from_pairs
+from training.scan import images_below
 
 TABLE, IMAGES = "train.csv", "train_images"
 JOINED = "ImageId_ClassId"

@@ -1,0 +1,50 @@
+"""Several devices share every batch; devices can be cut up before TensorFlow starts only, hence a process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
+SEVERAL = """
+import json, sys
+import tensorflow as tf
+
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
+
+from pathlib import Path
+import numpy as np
+from test_fit import experiment, started, train
+
+settings = experiment(3)
+run = started(Path(sys.argv[1]) / "run", settings)
+state = train(run, settings)
+last = run.load_last(state)
+kept = run.load_best(state).get_weights()
+print(json.dumps({
+    "steps": int(last.optimizer.iterations),
+    "losses": [epoch.loss for epoch in state.history],
+    "auroc": state.best.validation_auroc,
+    "finite": all(bool(np.isfinite(weights).all()) for weights in kept),
+    "moved": float(max(np.abs(one - other).max() for one, other in zip(kept, last.get_weights()))),
+}))
+"""
+
+
+def test_every_batch_is_shared_out_over_all_devices(tmp_path):
+    """Two halves of this CPU."""
+    command = [sys.executable, "-c", SEVERAL, tmp_path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "training on 2 devices" in done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    # 64 tiles in batches of 16: a batch is one step, however many devices share it.
+    assert found["steps"] == 3 * 4
+    assert found["losses"][-1] < found["losses"][0] < 1
+    assert found["auroc"] > 0.9
+    assert found["finite"]
+    # Averaged weights were followed, and are not the last step's.
+    assert 0 < found["moved"] < 1

@@ -1,0 +1,63 @@
+"""An experiment gets the thresholds it asks for, and a sentence that says what they are worth."""
+
+import numpy as np
+import pytest
+
+from training.config import load_experiment
+from training.costs import from_costs
+from training.errors import UsageFault
+from training.operating_point import operating_point
+from training.threshold import certify, from_overkill
+
+
+@pytest.fixture(scope="module")
+def scored():
+    rng = np.random.default_rng(1)
+    probabilities = rng.uniform(size=600)
+    return probabilities, rng.uniform(size=600) < probabilities, np.arange(600).astype(str)
+
+
+def test_without_a_wish_they_come_from_overkill_and_promise_nothing(scored):
+    thresholds, said = operating_point(*scored, load_experiment(None, {}))
+    assert thresholds == from_overkill(*scored[:2])
+    assert "Nothing is promised about escapes" in said["sentence"]
+
+
+def test_a_budget_is_certified(scored):
+    thresholds, said = operating_point(*scored, load_experiment(None, {"max_escape": 0.05, "confidence": 0.9}))
+    certified = certify(*scored, 0.05, 0.9)
+    assert thresholds == certified.thresholds
+    assert said == certified.model_dump(mode="json")
+
+
+def test_costs_are_minimised_for_the_line_and_the_record_says_so(scored):
+    wish = {"escape_cost": 50, "overkill_cost": 2, "review_cost": 0.5, "line_defect_share": 0.01}
+    thresholds, said = operating_point(*scored, load_experiment(None, wish))
+    assert thresholds == from_costs(*scored, 50, 2, review_cost=0.5, defect_share=0.01).thresholds
+    assert said["stated"]
+    assert "1 % defect tiles on the line" in said["sentence"]
+    assert "Nothing is certified about escapes" in said["sentence"]
+
+
+def test_a_share_that_was_not_stated_is_told(scored):
+    _, said = operating_point(*scored, load_experiment(None, {"escape_cost": 5, "overkill_cost": 1}))
+    assert "as in the data" in said["sentence"]
+    assert "--line-defect-share" in said["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"escape_cost": 5}, "escape_cost is stated and overkill_cost is not"),
+        ({"overkill_cost": 5}, "overkill_cost is stated and escape_cost is not"),
+        ({"review_cost": 1}, "review_cost belongs to thresholds from costs"),
+        ({"line_defect_share": 0.1}, "line_defect_share belongs to thresholds from costs"),
+        ({"escape_cost": 5, "overkill_cost": 1, "max_escape": 0.01}, "leave out max_escape or the costs"),
+        ({"escape_cost": 0, "overkill_cost": 1}, "escape_cost = 0"),
+        ({"folds": 1}, "folds = 1"),
+        ({"figures_only": True}, "state folds too"),
+    ],
+)
+def test_wishes_that_do_not_go_together_are_wrong_usage(wish, told):
+    with pytest.raises(UsageFault, match=told):
+        load_experiment(None, wish)

@@ -1,0 +1,34 @@
+"""What a person reads of a run that is under way, where no terminal shows a bar."""
+
+from training.checkpoint import Epoch, State
+from training.progress import Progress
+
+
+def state(*aurocs: float) -> State:
+    numbered = enumerate(aurocs, start=1)
+    return State(history=tuple(Epoch(number=n, loss=1, validation_auroc=a, learning_rate=1) for n, a in numbered))
+
+
+def test_lines_tell_epoch_loss_figure_best_and_time_left(capsys):
+    with Progress(state(0.9), epochs=3, steps=2, between_lines=0) as shown:
+        shown.batch(0.5)
+        shown.batch(0.4)
+        shown.epoch(state(0.9, 0.8))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("batch 3/6, epoch 2/3, loss 0.500, validation AUROC 0.900 (best: epoch 1, 0.900), ")
+    assert lines[-1].startswith("batch 4/6, epoch 2/3, loss 0.400, validation AUROC 0.800 (best: epoch 1, 0.900), ")
+    assert all(line.endswith("left") for line in lines)
+
+
+def test_a_file_is_not_filled_and_ends_with_where_it_stands(capsys):
+    with Progress(State(), epochs=50, steps=20) as shown:
+        for _ in range(20 * 50):
+            shown.batch(0.5)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("batch 1000/1000, epoch 50/50, loss 0.500, ")
+
+
+def test_a_run_that_is_finished_already_says_nothing(capsys):
+    with Progress(state(0.9), epochs=1, steps=5):
+        pass
+    assert not capsys.readouterr().err

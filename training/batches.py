@@ -1,0 +1,129 @@
+"""Drawn tiles -> what a network is fitted to: augmented images, targets, and how much each counts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from model.image import Frame
+from model.network import NetworkConfig
+from training.augment import augment
+from training.classes import class_numbers
+from training.config import Experiment
+from training.crops import Kinds, Sampler
+from training.hard_negatives import HardTiles, Scores
+from training.losses import Weights, class_weights
+from training.scan import NO_DEFECT
+
+Images = npt.NDArray[np.float32]
+Targets = npt.NDArray[np.float32]
+# Images as the network sees them, (n, size, size, channels), and their targets -> targets of the same shape.
+Soften = Callable[[Images, Targets], Targets]
+
+Batch = tuple[Images, Targets] | tuple[Images, Targets, Weights]
+
+# So many batches Keras looks at before it fits them.
+SHOWN_FIRST = 2
+# Batches made ahead of the network; more would only hold memory.
+AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What every epoch of a fit is made of: the arguments of `training.fit.fit`. steps: batches of an epoch."""
+
+    network: NetworkConfig
+    experiment: Experiment
+    steps: int
+    crops: Sampler
+    classes: tuple[str, ...]
+    soften: Soften | None
+    pretraining: Sampler | None
+    hard: HardTiles | None
+
+    @property
+    def pretraining_epochs(self) -> int:
+        """So many epochs at the beginning are drawn from another sampler."""
+        return self.experiment.pretraining if self.pretraining else 0
+
+    def epoch(self, number: int, scores: Scores) -> "EpochOfTiles":
+        """The batches of an epoch, the first being 1. scores: what the averaged network says of tiles by then."""
+        early = self.pretraining if number <= self.pretraining_epochs else None
+        sampler = early or self.crops
+        # Before the first epoch the network knows nothing of what is hard.
+        if self.hard and number > 1:
+            sampler = self.hard.mine(sampler, number, scores)
+        return EpochOfTiles(self, sampler, number)
+
+
+class EpochOfTiles(keras.utils.PyDataset):
+    """One epoch of training batches: images float32 (n, size, size, channels), targets (n, outputs).
+
+    They follow from (seed, epoch) and the sampler alone. With class weights, what each tile counts, (n,), comes third.
+    """
+
+    def __init__(self, curriculum: Curriculum, sampler: Sampler, number: int) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=AHEAD)
+        self._sampler, self._classes, self._soften = sampler, curriculum.classes, curriculum.soften
+        self._network, self._experiment = curriculum.network, curriculum.experiment
+        weighed = self._experiment.class_weights
+        self._weights = class_weights(self._classes, self._experiment.defect_share) if weighed else None
+        self._seeds = np.random.SeedSequence([self._experiment.seed, number]).spawn(curriculum.steps)
+        self._shown: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def __getitem__(self, index: int) -> Batch:
+        # Keras asks for the first batches twice: once for their shape, before it fits anything.
+        if index in self._shown:
+            return self._shown.pop(index)
+        batch = self._made(index)
+        if index < SHOWN_FIRST:
+            self._shown[index] = batch
+        return batch
+
+    def _made(self, index: int) -> Batch:
+        rng = np.random.default_rng(self._seeds[index])
+        tiles, kinds = self._sampler.draw(self._experiment.batch_size, rng)
+        images = with_channels(augment(tiles, self._experiment.augmentation, rng), self._network.channels)
+        number = class_of_each(kinds, self._classes)
+        targets = targets_of(number, self._network.outputs)
+        if self._soften:
+            targets = self._soften(images, targets)
+        return (images, targets) if self._weights is None else (images, targets, self._weights[number])
+
+
+def class_of_each(kinds: Kinds, classes: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The place of each kind among the classes, intp (n,); where there are two the second is any defect.
+
+    Raises ValueError for a kind that is no class.
+
+    >>> class_of_each(np.array(["none", "pit", "fold"]), ["ok", "defect"]).tolist()
+    [0, 1, 1]
+    """
+    if len(classes) == 2:
+        return np.asarray(kinds != NO_DEFECT, np.intp)
+    number: npt.NDArray[np.intp] = class_numbers(kinds, classes)
+    if (number < 0).any():
+        raise ValueError(f"a tile of the type {kinds[number < 0][0]!r} was drawn; the classes are {', '.join(classes)}")
+    return number
+
+
+def targets_of(number: npt.NDArray[np.intp], outputs: int) -> Targets:
+    """Class numbers (n,) -> (n, 1) for the one output of defect, else one-hot (n, outputs).
+
+    >>> targets_of(np.array([0, 1]), 1).tolist(), targets_of(np.array([0, 2]), 3).tolist()
+    ([[0.0], [1.0]], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    """
+    if outputs == 1:
+        return number[:, np.newaxis].astype(np.float32)
+    return np.eye(outputs, dtype=np.float32)[number]
+
+
+def with_channels(tiles: Frame | Images, channels: int) -> Images:
+    """Grey tiles (n, size, size) -> float32 (n, size, size, channels), the same in each."""
+    grey = tiles.astype(np.float32, copy=False)[..., np.newaxis]
+    return grey if channels == 1 else np.repeat(grey, channels, axis=3)

@@ -1,0 +1,33 @@
+"""Where and how finely training computes: one device or several, in float32 or half of it."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+
+def training_devices() -> list[str]:
+    """All GPUs, else the CPU (or the several that a test makes of it)."""
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
+
+
+def strategy_on(devices: Sequence[str]) -> tf.distribute.Strategy:
+    """Every batch is shared out over all devices; with one, nothing is."""
+    if len(devices) < 2:
+        return tf.distribute.get_strategy()
+    print(f"training on {len(devices)} devices: {', '.join(devices)}", file=sys.stderr)
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+@contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Layers made inside compute so; those made afterwards, and all that is published, in what was set before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,40 @@
+"""Which thresholds an experiment asks for: from an escape budget, from costs, or from tolerated overkill."""
+
+from typing import Any
+
+from model.tiling import Probabilities
+from model.verdict import Thresholds
+from training.config import Experiment
+from training.costs import from_costs
+from training.threshold import Groups, Labels, certify, from_overkill
+
+UNSTATED = (
+    "Neither an escape budget (--max-escape) nor costs (--escape-cost, --overkill-cost) were stated: at most 5 % of "
+    "the good tiles that chose the thresholds are called, 1 % as defects. Nothing is promised about escapes."
+)
+
+
+def operating_point(
+    probabilities: Probabilities, defect: Labels, group: Groups, experiment: Experiment
+) -> tuple[Thresholds, dict[str, Any]]:
+    """Thresholds, and what can be said for them: a record for the manifest whose `sentence` is for a reader.
+
+    probabilities: calibrated. All arrays are of shape (n,): tiles that the network was not fitted on. Raises
+    `DataFault` where a label is missing or a probability is not a number.
+    """
+    if experiment.max_escape is not None:
+        budget = experiment.max_escape, experiment.confidence
+        certified = certify(probabilities, defect, group, *budget)
+        return certified.thresholds, certified.model_dump(mode="json")
+    if experiment.escape_cost is not None and experiment.overkill_cost is not None:
+        cheapest = from_costs(
+            probabilities,
+            defect,
+            group,
+            experiment.escape_cost,
+            experiment.overkill_cost,
+            review_cost=experiment.review_cost,
+            defect_share=experiment.line_defect_share,
+        )
+        return cheapest.thresholds, cheapest.model_dump(mode="json")
+    return from_overkill(probabilities, defect), {"sentence": UNSTATED}

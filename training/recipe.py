@@ -1,0 +1,50 @@
+"""One fit by the recipe of an experiment: the same whether its tiles are a part of four, all folds but one, or all."""
+
+from typing import TYPE_CHECKING
+
+from model.tiling import Fit
+from training.blend import blended
+from training.checkpoint import Checkpoint, State
+from training.classes import tile_kinds
+from training.config import Experiment
+from training.hard_negatives import HardTiles
+from training.prepare import Prepared
+from training.split import Part
+from training.teacher import Teacher
+
+if TYPE_CHECKING:
+    import keras
+
+
+def fit_network(
+    experiment: Experiment, prepared: Prepared, checkpoint: Checkpoint, teacher: Teacher | None = None
+) -> tuple["keras.Model", State]:
+    """Train, or go on training, in `checkpoint`; the network of the chosen epoch, probability included.
+
+    Raises KeyboardInterrupt on Ctrl-C with every finished epoch kept.
+    """
+    # Keras is imported here and not above, so that wrong usage and unusable data are told at once.
+    from training.fit import fit, trained_network
+
+    network = experiment.resolved_network(prepared.classes)
+    train, validation = prepared.parts[Part.TRAIN], prepared.validation
+    state = fit(
+        network,
+        blended(prepared.crops, _blended_share(experiment, prepared), experiment.moved_share),
+        len(train),
+        validation,
+        experiment,
+        checkpoint,
+        classes=prepared.classes,
+        validation_kinds=None if validation is None else tile_kinds(validation, prepared.records),
+        soften=teacher.soften if teacher else None,
+        pretraining=blended(prepared.crops, 1.0, experiment.moved_share) if experiment.pretraining else None,
+        hard=HardTiles(train, experiment.hard_negatives, experiment.seed) if experiment.hard_negatives else None,
+    )
+    return trained_network(network, checkpoint, state), state
+
+
+def _blended_share(experiment: Experiment, prepared: Prepared) -> float:
+    """Where whole images are resized, no mask says what of them could be moved."""
+    only_moved = experiment.moved_share == 1
+    return 0.0 if only_moved and prepared.fitting.fit is Fit.RESIZE else experiment.synthetic_defects
