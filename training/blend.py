@@ -84,24 +84,25 @@ class BlendedSampler:
         tiles, drawn = self._crops.draw(count, rng)
         kinds = drawn.tolist()
         for number, kind in enumerate(kinds):
-            if kind != NO_DEFECT and rng.random() < self._share and (found := self._blend(rng)):
+            if kind != NO_DEFECT and rng.random() < self._share and (found := self._blend(kind, rng)):
                 tiles[number], kinds[number] = found
         return tiles, np.array(kinds)
 
-    def _blend(self, rng: np.random.Generator) -> tuple[Frame, str] | None:
+    def _blend(self, kind: str, rng: np.random.Generator) -> tuple[Frame, str] | None:
+        """A blend in place of a defect of type `kind`; if moved, it is of that type, or rare types would get rarer."""
         moved = rng.random() < self._moved_share
         for attempt in range(2 * ATTEMPTS):
             tile, group = self._crops.draw_ok(rng)
             # Where no defect can be moved, for want of masks or of a second group, one is drawn, if any may be.
             moving = moved and (attempt < ATTEMPTS or self._moved_share == 1)
-            made = self._moved_onto(tile, group, rng) if moving else _drawn_onto(tile, rng)
+            made = self._moved_onto(tile, group, kind, rng) if moving else _drawn_onto(tile, rng)
             if made and made.visible >= self._crops.min_defect_pixels:
                 return made.tile, made.kind
         return None
 
-    def _moved_onto(self, tile: Frame, group: str, rng: np.random.Generator) -> "_Made | None":
+    def _moved_onto(self, tile: Frame, group: str, kind: str, rng: np.random.Generator) -> "_Made | None":
         """One of the plant's own defects on a tile of another group, if there is another."""
-        source, mask, kind, origin = self._crops.draw_masked(1 / log_uniform(rng, *SCALES), rng)
+        source, mask, origin = self._crops.draw_masked(kind, 1 / log_uniform(rng, *SCALES), rng)
         if origin == group and self._crops.ok_groups > 1:
             return None
         if not 0 < mask.mean() <= LARGEST_MASKED:

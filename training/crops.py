@@ -110,19 +110,23 @@ class CropSampler:
         group = _any(list(self._good), rng)
         return self._tile_without_defect(_any(self._good[group], rng), rng), group
 
-    def draw_masked(self, scale: float, rng: np.random.Generator) -> tuple[Frame, Mask, str, str]:
-        """A window round a defect, `scale` tiles wide if its surface is: frame, mask, defect type and group.
+    @property
+    def defect_types(self) -> list[str]:
+        """The types that it draws defects of."""
+        return list(self._defects)
+
+    def draw_masked(self, kind: str, scale: float, rng: np.random.Generator) -> tuple[Frame, Mask, str]:
+        """A window round a defect of type `kind`, `scale` tiles wide if its surface is: frame, mask and group.
 
         Both are square and of the same shape, and may show less of the defect than a tile must.
         """
-        kind = _any(list(self._defects), rng)
         group = _any(list(self._defects[kind]), rng)
         number = _any(self._defects[kind][group], rng)
         surface = self._surfaces[number]
         side = min(round(scale * self._tile), *surface.frame.shape)
         y, x = np.unravel_index(_any(self._masked[number], rng), surface.frame.shape)
         window = self._window(surface, y - rng.integers(side), x - rng.integers(side), side)
-        return surface.frame[window], surface.mask[window], kind, group
+        return surface.frame[window], surface.mask[window], group
 
     def of_masks(self) -> Self:
         """The same sampler of the masks: equal generators draw tiles here and there their masks, 255 for a defect.

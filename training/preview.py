@@ -155,7 +155,7 @@ def _sheets(crops: CropSampler, experiment: Experiment) -> Iterator[Sheet]:
             "Defects blended into ok tiles",
             f"{experiment.synthetic_defects:.0%} of the defects are made so, and in the first {experiment.pretraining} "
             "epochs all of them. Those called synthetic are drawn, the others are your own, moved.",
-            contact_sheet(list(_blends(crops, experiment.augmentation, rng))),
+            contact_sheet(list(_blends(crops, experiment, rng))),
         )
 
 
@@ -228,7 +228,8 @@ def _ends(name: str, settings: Augmentation) -> tuple[str, str]:
 
 def _distances(crops: CropSampler, scale: float, tile: int, rng: np.random.Generator) -> Iterator[Picture]:
     """A defect from afar, if its surface is large enough, as it is, and from near: cut as the sampler does."""
-    window, _, kind, _ = crops.draw_masked(1 / (1 - scale), rng)
+    kind = str(rng.choice(crops.defect_types))
+    window, _, _ = crops.draw_masked(kind, 1 / (1 - scale), rng)
     for caption, times in ((_name(kind), 1.0), (f"x {1 - scale:g}", 1 - scale), (f"x {1 + scale:g}", 1 + scale)):
         side = round(tile / times)
         if side <= len(window):
@@ -236,9 +237,9 @@ def _distances(crops: CropSampler, scale: float, tile: int, rng: np.random.Gener
             yield Picture(resize(window[start : start + side, start : start + side], tile), caption)
 
 
-def _blends(crops: CropSampler, settings: Augmentation, rng: np.random.Generator) -> Iterator[Row]:
+def _blends(crops: CropSampler, experiment: Experiment, rng: np.random.Generator) -> Iterator[Row]:
     found: list[tuple[Frame, str]] = []
-    sampler = BlendedSampler(crops, 1.0)
+    sampler = BlendedSampler(crops, 1.0, experiment.moved_share)
     while len(found) < BLENDS:
         tiles, kinds = sampler.draw(BATCH, rng)
         found += [(tile, kind) for tile, kind in zip(tiles, kinds.tolist(), strict=True) if kind != NO_DEFECT]
@@ -246,7 +247,7 @@ def _blends(crops: CropSampler, settings: Augmentation, rng: np.random.Generator
     for start in range(0, BLENDS, each):
         some = found[start : start + each]
         yield Row("as blended", [Picture(tile, _name(kind)) for tile, kind in some])
-        changed = _changed(np.stack([tile for tile, _ in some]), settings, rng)
+        changed = _changed(np.stack([tile for tile, _ in some]), experiment.augmentation, rng)
         yield Row("augmented", [Picture(tile, "") for tile in changed])
 
 

@@ -57,6 +57,19 @@ def draw(crops: CropSampler, share: float, count: int = 300, seed: int = 0) -> t
     return blended(crops, share).draw(count, np.random.default_rng(seed))
 
 
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_every_defect_type_stays_as_frequent_as_it_was_drawn(share):
+    """Of the patches, hardly a window leaves enough surface round the mask to be moved; pits always do."""
+    patch = flat(120, "patch", "a")
+    patch.mask[:100, :100] = True
+    crops = sampler(patch, flat(120, "pit", "b"), flat(110, "none", "c"))
+    _, kinds = blended(crops, share, moved_share=1.0).draw(1000, np.random.default_rng(0))
+    defects = kinds[kinds != "none"]
+    assert set(defects) == {"patch", "pit"}
+    assert (defects == "patch").mean() == pytest.approx(0.5, abs=0.07)
+
+
 def level_of(tiles: np.ndarray) -> np.ndarray:
     """The surface a tile is of, told by its median."""
     return np.median(tiles, axis=(1, 2))
