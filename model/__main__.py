@@ -7,10 +7,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from model.artifact import Interval
+from model.artifact import Manifest
 from model.engine import ENGINES
 from model.errors import SteelsightError
 from model.image import decode
@@ -72,16 +72,18 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     return exit_code
 
 
-def _auroc(metrics: Mapping[str, Interval]) -> str:
-    auroc = metrics.get("auroc")
+def _auroc(manifest: Manifest) -> str:
+    auroc = manifest.metrics.get("auroc")
     if auroc is None:
         return "AUROC not measured"
     interval = "" if auroc.low is None or auroc.high is None else f" ({auroc.low:.3f} to {auroc.high:.3f})"
-    return f"AUROC {auroc.value:.3f}{interval}"
+    # A version fitted on all groups after a cross-validation was not measured itself.
+    measured = "AUROC of the recipe" if "cross_validation" in manifest.training else "AUROC"
+    return f"{measured} {auroc.value:.3f}{interval}"
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """One line per version: name, test AUROC with interval, when it was made."""
+    """One line per version: name, when it was made, and AUROC with interval: on test groups, or of the recipe."""
     registry = Registry(arguments.models)
     active = registry.active()
     exit_code = EXIT_DONE
@@ -94,7 +96,7 @@ def run_list(arguments: argparse.Namespace) -> int:
             print(f"{mark} {version}  damaged")
             print(f"error: {error.message}", file=sys.stderr)
         else:
-            print(f"{mark} {version}  {manifest.created_at:%Y-%m-%d %H:%M}  {_auroc(manifest.metrics)}")
+            print(f"{mark} {version}  {manifest.created_at:%Y-%m-%d %H:%M}  {_auroc(manifest)}")
     if not registry.versions():
         print(f"no versions in {arguments.models}; train one with `python -m training train DATA`", file=sys.stderr)
     return exit_code

@@ -112,5 +112,5 @@ def open_engine(name: str, artifact: Path, threads: int = 0) -> Engine:
 
 def network_input(tiles: Frame | npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
     """uint8 or float32 (n, size, size) -> float32 (n, size, size, channels), grey repeated over the channels."""
-    grey = tiles[..., np.newaxis].astype(np.float32)
+    grey = tiles[..., np.newaxis].astype(np.float32, copy=False)
     return grey if channels == 1 else np.repeat(grey, channels, axis=3)

@@ -74,9 +74,11 @@ def _check_network(path: Path, node: Any) -> None:
         if ("class_name" in node or "module" in node) and not _is_tensor(node):
             name = f"{node['module']}.{node['class_name']}"
             known = node["class_name"] in ALLOWED_OBJECTS.get(node["module"], ())
-            registered = node.get("registered_name") not in (None, "Functional")
-            if not known or registered or node.get("compile_config"):
+            if not known or not _is_plain(node) or node.get("compile_config"):
                 raise _refused(path, f"{name} is not on the list of allowed layers, or is not stored plainly")
+        for layer in node.get("layers", ()):
+            if not isinstance(layer, dict) or "module" not in layer:
+                raise _refused(path, f"layer {layer!r} is not stored as a whole layer")
         if node.get("activation", "linear") not in ALLOWED_ACTIVATIONS:
             raise _refused(path, f"activation {node['activation']!r} is not on the list of allowed activations")
         for key, value in node.items():
@@ -86,7 +88,13 @@ def _check_network(path: Path, node: Any) -> None:
 
 
 def _is_tensor(node: dict[str, Any]) -> bool:
-    return node.get("class_name") == TENSOR and "module" not in node and "registered_name" not in node
+    return node.get("class_name") == TENSOR and set(node) == {"class_name", "config"}
+
+
+def _is_plain(node: dict[str, Any]) -> bool:
+    """Keras looks a registered name up among what programs have added to it; it registers this one itself."""
+    registered = node.get("registered_name")
+    return registered is None or registered == node["class_name"] == "Functional"
 
 
 def _refused(path: Path, reason: str) -> SteelsightError:

@@ -18,12 +18,13 @@ from model.artifact import new_version
 from model.errors import SteelsightError
 from model.network import DEFAULT_PRESET, PRESETS
 from model.registry import Registry, models_folder
+from training.blend import require_blends
 from training.checkpoint import Checkpoint, Run
 from training.checks.files import file_findings
 from training.checks.finding import Finding, Severity
 from training.checks.report import summary, write_report
 from training.compare import write_comparison
-from training.config import load_experiment
+from training.config import Experiment, load_experiment
 from training.cross_validation import finished_folds
 from training.dataset import choose_fit
 from training.errors import DataFault, UsageFault
@@ -234,8 +235,6 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Train, or resume a training; print the version."""
     # Found out now and not after hours of training.
     arguments.models.mkdir(parents=True, exist_ok=True)
-    if arguments.figures_only and arguments.activate:
-        raise UsageFault("--figures-only publishes nothing that --activate could make active; leave out one of them")
     checkpoint, run = _resumed(arguments) if arguments.resume else _started(arguments)
     try:
         outcome = train(run, checkpoint, arguments.models)
@@ -285,7 +284,7 @@ def run_preview(arguments: argparse.Namespace) -> int:
     from training.preview import write_preview
 
     experiment = load_experiment(arguments.config, {"preset": arguments.preset, "seed": arguments.seed})
-    written = write_preview(arguments.data.resolve(), experiment, arguments.out)
+    written = write_preview(arguments.data.resolve(), experiment, arguments.out, arguments.models)
     print(json.dumps({"page": str(written.page), "sheets": written.sheets}) if arguments.json else written.page)
     return EXIT_DONE
 
@@ -351,19 +350,28 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     overrides = {name: getattr(arguments, name) for name in EXPERIMENT_FLAGS}
     experiment = load_experiment(arguments.config, overrides)
     require_binary(experiment)
+    _require_publishing(experiment, arguments.activate)
 
     data = arguments.data.resolve()
     records = labelled_records(data, experiment)
     run = Run(
         version=new_version(experiment.preset), data=data, fingerprint=fingerprint(records), experiment=experiment
     )
-    require_teacher(run, choose_fit(records, experiment.fit), arguments.models)
+    fit = choose_fit(records, experiment.fit)
+    require_blends(experiment, fit)
+    require_teacher(run, fit, arguments.models)
     for finding in file_findings(data, scan(data)):
         _tell(finding)
     _warn_of_faults(arguments.data, records)
     checkpoint = Checkpoint(arguments.models.parent / "runs" / run.version)
     checkpoint.start(run)
     return checkpoint, run
+
+
+def _require_publishing(experiment: Experiment, activate: bool) -> None:
+    """Raises `UsageFault` where nothing will be published that could be made active: now, not after all folds."""
+    if experiment.figures_only and activate:
+        raise UsageFault("figures_only publishes nothing that --activate could make active; leave out one of them")
 
 
 def _warn_of_faults(data: Path, records: Sequence[Record]) -> None:
@@ -379,6 +387,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
         raise UsageFault(f"--resume goes on with the run as it was started; leave out {', '.join(given)}")
     checkpoint = Checkpoint(arguments.resume)
     run = checkpoint.run()
+    _require_publishing(run.experiment, arguments.activate)
     if run.version in Registry(arguments.models).versions():
         raise UsageFault(
             f"{run.version} is trained and published; make it active: python -m model activate {run.version}"

@@ -1,13 +1,13 @@
 """Drawn tiles -> what a network is fitted to: augmented images, targets, and how much each counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from model.image import Frame
+from model.engine import network_input
 from model.network import NetworkConfig
 from training.augment import augment
 from training.classes import class_numbers
@@ -69,7 +69,7 @@ class EpochOfTiles(keras.utils.PyDataset):
         self._sampler, self._classes, self._soften = sampler, curriculum.classes, curriculum.soften
         self._network, self._experiment = curriculum.network, curriculum.experiment
         weighed = self._experiment.class_weights
-        self._weights = class_weights(self._classes, self._experiment.defect_share) if weighed else None
+        self._weights = class_weights(class_shares(sampler.shares, self._classes)) if weighed else None
         self._seeds = np.random.SeedSequence([self._experiment.seed, number]).spawn(curriculum.steps)
         self._shown: dict[int, Batch] = {}
 
@@ -88,7 +88,7 @@ class EpochOfTiles(keras.utils.PyDataset):
     def _made(self, index: int) -> Batch:
         rng = np.random.default_rng(self._seeds[index])
         tiles, kinds = self._sampler.draw(self._experiment.batch_size, rng)
-        images = with_channels(augment(tiles, self._experiment.augmentation, rng), self._network.channels)
+        images = network_input(augment(tiles, self._experiment.augmentation, rng), self._network.channels)
         number = class_of_each(kinds, self._classes)
         targets = targets_of(number, self._network.outputs)
         if self._soften:
@@ -112,6 +112,16 @@ def class_of_each(kinds: Kinds, classes: Sequence[str]) -> npt.NDArray[np.intp]:
     return number
 
 
+def class_shares(shares: Mapping[str, float], classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    """What share of the tiles is of each class, (classes,), from that of each kind, "none" being ok.
+
+    >>> class_shares({"none": 0.5, "pit": 0.25, "fold": 0.25}, ["ok", "defect"]).tolist()
+    [0.5, 0.5]
+    """
+    number = class_of_each(np.array(list(shares)), classes)
+    return np.asarray(np.bincount(number, weights=list(shares.values()), minlength=len(classes)), np.float64)
+
+
 def targets_of(number: npt.NDArray[np.intp], outputs: int) -> Targets:
     """Class numbers (n,) -> (n, 1) for the one output of defect, else one-hot (n, outputs).
 
@@ -121,9 +131,3 @@ def targets_of(number: npt.NDArray[np.intp], outputs: int) -> Targets:
     if outputs == 1:
         return number[:, np.newaxis].astype(np.float32)
     return np.eye(outputs, dtype=np.float32)[number]
-
-
-def with_channels(tiles: Frame | Images, channels: int) -> Images:
-    """Grey tiles (n, size, size) -> float32 (n, size, size, channels), the same in each."""
-    grey = tiles.astype(np.float32, copy=False)[..., np.newaxis]
-    return grey if channels == 1 else np.repeat(grey, channels, axis=3)

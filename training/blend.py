@@ -6,6 +6,7 @@ tile allows. One of the plant's own is cut out along its mask, with a soft seam,
 that it is moved to. Nothing but the surfaces of the sampler underneath is used.
 """
 
+import sys
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -15,9 +16,11 @@ from PIL import Image
 from scipy import fft
 
 from model.image import Frame
+from model.tiling import Fit
+from training.config import Experiment
 from training.crops import ATTEMPTS, CropSampler, Kinds, Sampler
 from training.dataset import Mask
-from training.errors import DataFault
+from training.errors import DataFault, UsageFault
 from training.scan import NO_DEFECT
 from training.synthetic.defects import BRIGHTEST, DARKEST, DEFECT_CLASSES, Site
 from training.synthetic.shapes import Field, Point, log_uniform
@@ -59,6 +62,38 @@ def blended(crops: CropSampler, share: float, moved_share: float = 0.5) -> Sampl
     return BlendedSampler(crops, share, moved_share) if share else crops
 
 
+def blended_share(experiment: Experiment, fit: Fit) -> float:
+    """Share of the drawn defects, 0 to 1, that an experiment blends where images reach the network by `fit`.
+
+    Where whole images are resized no mask says what of them could be moved, so with moved defects alone it is 0.
+
+    >>> only_moved = Experiment(synthetic_defects=0.5, moved_share=1)
+    >>> blended_share(only_moved, Fit.TILE), blended_share(only_moved, Fit.RESIZE)
+    (0.5, 0.0)
+    """
+    return 0.0 if experiment.moved_share == 1 and fit is Fit.RESIZE else experiment.synthetic_defects
+
+
+def require_blends(experiment: Experiment, fit: Fit) -> None:
+    """Raises `UsageFault` where `pretraining` could blend nothing: its epochs are never the best, and would be lost."""
+    if experiment.pretraining and experiment.moved_share == 1 and fit is Fit.RESIZE:
+        raise UsageFault(
+            f"pretraining = {experiment.pretraining} with moved_share = 1 has nothing to pre-train on: images are "
+            "resized whole here, and no mask says what of them could be moved; set pretraining = 0, or moved_share "
+            'below 1, which draws defects and needs heads = "binary"'
+        )
+
+
+def tell_unblended(experiment: Experiment, fit: Fit) -> None:
+    """Say on stderr where `synthetic_defects` is stated and nothing is blended."""
+    if experiment.synthetic_defects and not blended_share(experiment, fit):
+        print(
+            f"synthetic_defects = {experiment.synthetic_defects:g} is dropped: with moved_share = 1 all of them are "
+            "moved, and images that are resized whole have no masks to cut them along",
+            file=sys.stderr,
+        )
+
+
 class BlendedSampler:
     """Draws tiles as `crops` does, with `share` (0 to 1) of the defects replaced by ones blended into ok tiles.
 
@@ -87,6 +122,11 @@ class BlendedSampler:
             if kind != NO_DEFECT and rng.random() < self._share and (found := self._blend(kind, rng)):
                 tiles[number], kinds[number] = found
         return tiles, np.array(kinds)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """As `crops` draws them: a blended defect takes the place of an own one. A drawn one counts as of its type."""
+        return self._crops.shares
 
     def _blend(self, kind: str, rng: np.random.Generator) -> tuple[Frame, str] | None:
         """A blend in place of a defect of type `kind`; if moved, it is of that type, or rare types would get rarer."""

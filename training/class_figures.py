@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from model.tiling import Probabilities
 from training.classes import Kinds, class_numbers
+from training.reliability import Groups
 from training.resampling import Draws, Values
 
 
@@ -23,11 +24,11 @@ class Named:
     true: npt.NDArray[np.intp]
     named: npt.NDArray[np.intp]
     named_defect: npt.NDArray[np.intp]
-    group: npt.NDArray[np.str_]
+    group: Groups
     unknown: int
 
     @classmethod
-    def of(cls, kinds: Kinds, probabilities: Probabilities, classes: Sequence[str], group: Kinds) -> "Named":
+    def of(cls, kinds: Kinds, probabilities: Probabilities, classes: Sequence[str], group: Groups) -> "Named":
         """kinds: defect type of each tile, "none" for ok. probabilities: of each class, (n, classes)."""
         true = class_numbers(kinds, classes)
         known = true >= 0

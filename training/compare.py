@@ -18,7 +18,7 @@ from model.files import replace_text
 from training import galleries
 from training.class_figures import class_figures
 from training.errors import DataFault
-from training.evaluate import Examination, evaluate, named_metrics
+from training.evaluate import Examination, named_metrics, score_figures
 from training.ranking import Labels, figures
 from training.report import MEANINGS, environment
 from training.resampling import Draws, Values, interval
@@ -103,7 +103,8 @@ def compare(a: Examination, b: Examination) -> Comparison:
     groups = min(each.scores.groups(label) for each in (a, b) for label in (each.tiles.defect, ~each.tiles.defect))
     alone_a, alone_b = _metrics(a), _metrics(b)
     metrics = {}
-    for name in of_a:
+    # A figure of classes is not defined where no tile shows a class that the versions know, and is then left out.
+    for name in (name for name in of_a if all(name in found for found in (of_b, alone_a, alone_b))):
         difference = interval(of_b[name] - of_a[name], groups)
         metrics[name] = Difference(alone_a[name], alone_b[name], difference, _shown(name, difference))
     return Comparison(a, b, metrics)
@@ -111,9 +112,7 @@ def compare(a: Examination, b: Examination) -> Comparison:
 
 def verdicts(examination: Examination) -> npt.NDArray[np.str_]:
     """The verdict on each tile, str (n,)."""
-    thresholds = examination.manifest.thresholds
-    levels = [thresholds.review, thresholds.defect]
-    return np.asarray(VERDICTS[np.searchsorted(levels, examination.probabilities, side="right")])
+    return np.asarray(VERDICTS[examination.scores.verdict])
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
@@ -128,10 +127,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 def _metrics(examination: Examination) -> dict[str, Interval]:
     """The figures of one version, with the intervals that its own report gives them."""
-    tiles, named = examination.tiles, examination.named
-    metrics = evaluate(
-        tiles.defect, examination.probabilities, tiles.group, examination.manifest.thresholds, examination.seed
-    )
+    named, metrics = examination.named, score_figures(examination.scores, examination.seed)
     return metrics | (named_metrics(named, examination.seed) if named else {})
 
 

@@ -34,6 +34,13 @@ class Augmentation(Settings):
     blur: float = Field(0.0, ge=0, le=32, description="largest smear along the rolling direction, px: strip that moves")
     scale: float = Field(0.0, ge=0, lt=0.5, description="size: 1 - scale to 1 + scale times, as the distance varies")
 
+    @field_validator("blur")
+    @classmethod
+    def _smears_something(cls, blur: float) -> float:
+        if 0 < blur <= 1:
+            raise ValueError("blur is 0 or more than 1 px: a pixel is one long")
+        return blur
+
 
 class SplitShares(Settings):
     """Shares of the groups of each defect type."""
@@ -109,9 +116,11 @@ class Experiment(Settings):
     @model_validator(mode="before")
     @classmethod
     def _start_from_recipe(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("preset") not in RECIPES:
+        preset = given.get("preset") if isinstance(given, dict) else None
+        # What is no name is told by the field's own type.
+        if not isinstance(preset, str) or preset not in RECIPES:
             return given
-        recipe = RECIPES[given["preset"]]
+        recipe = RECIPES[preset]
         # What is said of one change to the images leaves the recipe's others as they are.
         both = {name for name in recipe.keys() & given.keys() if isinstance(recipe[name], dict)}
         merged = {name: recipe[name] | given[name] for name in both if isinstance(given[name], dict)}

@@ -41,6 +41,10 @@ class Sampler(Protocol):
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
         """uint8 tiles (count, tile, tile) and the defect type of each, "none" for ok, str (count,); `rng` decides."""
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """How often a tile of each defect type, "none" for ok, is drawn; they add up to 1, and none is 0."""
+
 
 class CropSampler:
     """Draws tiles from surfaces, `defect_share` of them defects, 1 - `scale` to 1 + `scale` times their size.
@@ -79,6 +83,12 @@ class CropSampler:
         drawn = [self._defect(rng) if rng.random() < self._share else self._ok(rng) for _ in range(count)]
         tiles, kinds = zip(*drawn, strict=True)
         return np.stack(tiles), np.array(kinds)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """How often a tile of each defect type, "none" for ok, is drawn; they add up to 1, and none is 0."""
+        ok = {NO_DEFECT: 1 - self._share} if self._good else {}
+        return ok | {kind: self._share / len(self._defects) for kind in self._defects}
 
     def _defect(self, rng: np.random.Generator) -> tuple[Frame, str]:
         kind = _any(list(self._defects), rng)

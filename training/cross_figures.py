@@ -1,7 +1,8 @@
 """Out-of-fold logits -> figures: pooled with intervals, fold by fold, and what a reader must know of them.
 
 Calibrator and thresholds are cross-fitted too: a fold's tiles are judged with those of the other folds, so that no
-figure comes from tiles that chose what it measures.
+figure comes from tiles that chose what it measures. The crossing is not nested: the other folds' logits are of networks
+that were fitted on this fold among others.
 """
 
 from collections.abc import Callable
@@ -21,17 +22,17 @@ from training.calibrate import fit_calibrator
 from training.class_figures import Named
 from training.config import Experiment
 from training.cross_validation import OutOfFold
-from training.evaluate import confusion, evaluate, named_metrics
+from training.evaluate import confusion, named_metrics, score_figures
 from training.operating_point import operating_point
 from training.outcome import Outcome
-from training.ranking import Labels
+from training.ranking import Labels, Scores
+from training.resampling import Values
 from training.scoring import unpublished
 
 Rescore = Callable[[Frame, npt.NDArray[np.intp]], Probabilities]
 
-# Scores that stand for the verdicts ok, review and defect, whichever thresholds gave them.
-VERDICT_SCORES = np.array([0.0, 0.5, 1.0])
-OF_VERDICTS = Thresholds(review=0.5, defect=1)
+# Never asked, for every tile is judged by its own fold's; a set of scores has some all the same.
+NOBODYS = Thresholds(review=1, defect=1)
 
 FIGURES_SENTENCE = (
     "The figures are those of {folds} networks of this recipe, each on groups it had not seen, judged with the "
@@ -39,8 +40,8 @@ FIGURES_SENTENCE = (
 )
 FINAL_SENTENCE = (
     " The published network was fitted on all groups by the same recipe: no group is left to test it, and its own "
-    "figures are not known. What is told of single defect classes, sizes and groups is at the published thresholds, "
-    "which these same tiles chose."
+    "figures are not known. What is told of single defect classes, sizes and groups and under changes is judged in the "
+    "same way; the published calibrator and thresholds come from all folds and judge none of these tiles."
 )
 # First, so that who quotes the sentence quotes this.
 OF_RECIPE = "Of the recipe, not of this very network:"
@@ -56,12 +57,14 @@ class CrossFigures:
     """All figures of a cross-validation.
 
     calibrators: each fold's, from the other folds. probabilities: of each tile by its fold's calibrator, (n,).
-    class_probabilities: (n, classes); None for networks that tell no classes apart. metrics: over all tiles, by
-    name. confusion: of verdicts by each fold's thresholds. folds: the figures of each fold alone.
+    thresholds: review and defect of each tile's fold, (n, 2), chosen on the other folds. class_probabilities:
+    (n, classes); None for networks that tell no classes apart. metrics: over all tiles, by name. confusion: of
+    verdicts by each fold's thresholds. folds: the figures of each fold alone.
     """
 
     calibrators: tuple[Calibrator, ...]
     probabilities: Probabilities
+    thresholds: Values
     class_probabilities: Probabilities | None
     metrics: dict[str, Interval]
     confusion: dict[str, dict[str, int]]
@@ -93,11 +96,11 @@ class CrossFigures:
 
 @dataclass(frozen=True)
 class _Judged:
-    """The tiles, each by the calibrator and thresholds of the other folds. verdicts: (n,), of `VERDICT_SCORES`."""
+    """The tiles, each by the calibrator and thresholds of the other folds, which are (n, 2)."""
 
     calibrators: tuple[Calibrator, ...]
     probabilities: Probabilities
-    verdicts: Probabilities
+    thresholds: Values
     class_probabilities: Probabilities | None
 
 
@@ -114,9 +117,10 @@ def cross_figures(found: OutOfFold, experiment: Experiment) -> CrossFigures:
     return CrossFigures(
         calibrators=judged.calibrators,
         probabilities=judged.probabilities,
+        thresholds=judged.thresholds,
         class_probabilities=judged.class_probabilities,
         metrics=metrics,
-        confusion=confusion(found.tiles.defect, judged.verdicts, OF_VERDICTS) if found.both_labels else {},
+        confusion=confusion(_scores(found, judged, everything)) if found.both_labels else {},
         class_confusion=named.confusion() if named else None,
         folds=folds,
     )
@@ -160,7 +164,7 @@ def fold_scorer(found: OutOfFold, calibrators: tuple[Calibrator, ...], fitting: 
 
 def _judge(found: OutOfFold, experiment: Experiment) -> _Judged:
     defect, group, logit = found.tiles.defect, found.tiles.group, found.defect_logits
-    probabilities, verdicts = np.empty(len(defect)), np.empty(len(defect))
+    probabilities, levels = np.empty(len(defect)), np.empty((len(defect), 2))
     of_classes = np.empty((len(defect), len(found.classes))) if found.logits.shape[1] > 1 else None
     calibrators = []
     for number in range(found.folds):
@@ -169,31 +173,31 @@ def _judge(found: OutOfFold, experiment: Experiment) -> _Judged:
         calibrator = fit_calibrator(logit[~inside], *others, experiment.seed).calibrator
         thresholds, _ = operating_point(calibrator.probabilities(found.logits[~inside]), *others, experiment)
         probabilities[inside] = calibrator.probabilities(found.logits[inside])
-        level = np.searchsorted([thresholds.review, thresholds.defect], probabilities[inside], side="right")
-        verdicts[inside] = VERDICT_SCORES[level]
+        levels[inside] = thresholds.review, thresholds.defect
         if of_classes is not None:
             of_classes[inside] = calibrator.class_probabilities(found.logits[inside])
         calibrators.append(calibrator)
-    return _Judged(tuple(calibrators), probabilities, verdicts, of_classes)
+    return _Judged(tuple(calibrators), probabilities, levels, of_classes)
 
 
 def _uncalibrated(found: OutOfFold) -> _Judged:
     """Where all tiles are defects there is nothing to calibrate by; which class is likeliest does not depend on it."""
     own = IdentityCalibrator()
     probabilities = own.probabilities(found.logits)
-    return _Judged((own,) * found.folds, probabilities, probabilities, own.class_probabilities(found.logits))
+    nothing_called = np.full((len(probabilities), 2), np.inf)
+    return _Judged((own,) * found.folds, probabilities, nothing_called, own.class_probabilities(found.logits))
 
 
 def _figures(found: OutOfFold, judged: _Judged, chosen: Labels, seed: int) -> dict[str, Interval]:
-    """Escapes and overkill are of the verdicts that each fold gave; all else is of the probabilities."""
-    metrics: dict[str, Interval] = {}
-    if found.both_labels:
-        defect, group = found.tiles.defect[chosen], found.tiles.group[chosen]
-        metrics = evaluate(defect, judged.probabilities[chosen], group, OF_VERDICTS, seed)
-        of_verdicts = evaluate(defect, judged.verdicts[chosen], group, OF_VERDICTS, seed)
-        metrics |= {name: each for name, each in of_verdicts.items() if "escape" in name or "overkill" in name}
+    metrics = score_figures(_scores(found, judged, chosen), seed) if found.both_labels else {}
     named = _named(found, judged, chosen)
     return metrics | (named_metrics(named, seed) if named else {})
+
+
+def _scores(found: OutOfFold, judged: _Judged, chosen: Labels) -> Scores:
+    tiles = found.tiles
+    told = judged.probabilities[chosen], tiles.group[chosen], NOBODYS, judged.thresholds[chosen]
+    return Scores(tiles.defect[chosen], *told)
 
 
 def _named(found: OutOfFold, judged: _Judged, chosen: Labels) -> Named | None:

@@ -4,6 +4,7 @@ K networks are fitted, each on all folds but one, and score the fold that was le
 keeps its network and its logits, so that a run that was stopped repeats no finished fold.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from model import export
 from model.calibration import Logit, Logits, defect_logit
 from model.engine import KerasEngine, open_engine
+from model.files import sync_folder, sync_tree
 from training.checkpoint import Checkpoint, Run
 from training.classes import Kinds, tile_kinds
 from training.config import Experiment
@@ -70,12 +72,8 @@ def cross_validate(run: Run, folder: CutFolder, checkpoint: Checkpoint) -> OutOf
 
     Raises `DataFault` where a fold cannot have both labels, KeyboardInterrupt on Ctrl-C.
     """
-    folds = run.experiment.folds or 0
-    fold_of = deal_folds(folder.records, folds, run.experiment.seed)
-    tiles = folder.tiles
-    fold = np.array([fold_of[group] for group in tiles.group.tolist()], np.intp)
-    if not (run.experiment.figures_only and run.experiment.heads == "defect_class"):
-        _require_labels(tiles, fold, folds)
+    folds, tiles = run.experiment.folds or 0, folder.tiles
+    fold_of, fold = dealt(run.experiment, folder)
     print(f"{folds} folds of {len(tiles)} tiles of {tiles.groups} groups", file=sys.stderr)
     tell_left_out(tiles)
     logits = [_fold(run.experiment, folder, fold_of, fold, number, checkpoint) for number in range(folds)]
@@ -85,6 +83,20 @@ def cross_validate(run: Run, folder: CutFolder, checkpoint: Checkpoint) -> OutOf
     kinds = tile_kinds(tiles, folder.records)
     networks = tuple(fold_checkpoint(checkpoint, number).folder / NETWORK for number in range(folds))
     return OutOfFold(folds, folder.classes, fold_of, tiles, kinds, fold, pooled, networks)
+
+
+def dealt(experiment: Experiment, folder: CutFolder) -> tuple[dict[str, int], npt.NDArray[np.intp]]:
+    """Group -> fold, from 0, and the fold of each tile, (n,). Raises `DataFault` where a fold cannot have both labels.
+
+    Where classes alone are measured, on a folder without ok surface, one label is enough.
+    """
+    folds, tiles = experiment.folds or 0, folder.tiles
+    fold_of = deal_folds(folder.records, folds, experiment.seed)
+    fold = np.array([fold_of[group] for group in tiles.group.tolist()], np.intp)
+    classes_alone = experiment.figures_only and experiment.heads == "defect_class" and tiles.defect.all()
+    if not classes_alone:
+        _require_labels(tiles, fold, folds)
+    return fold_of, fold
 
 
 def fold_name(number: int) -> str:
@@ -144,12 +156,17 @@ def _fold(
     model, _ = fit_network(its_experiment, prepared, own)
     (own.folder / NETWORK).mkdir(exist_ok=True)
     export.save_keras(model, own.folder / NETWORK)
+    # The logits say that the fold is finished: what they stand for must outlive a power cut, and so must they.
+    sync_tree(own.folder / NETWORK)
     inspector = unpublished(open_engine(KerasEngine.name, own.folder / NETWORK), folder.fitting, folder.classes)
     logits = inspector.logits(folder.tiles.select(fold == number).tiles)
     beside = own.folder / f".{LOGITS}.partial"
     with beside.open("wb") as file:
         np.save(file, logits)
+        file.flush()
+        os.fsync(file.fileno())
     beside.rename(kept)
+    sync_folder(own.folder)
     return logits
 
 

@@ -6,7 +6,7 @@ Curves count every tile once; the figures beside them carry the intervals.
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -69,7 +69,7 @@ def precision_recall(scores: Scores) -> tuple[Values, Values]:
 
 
 def roc_picture(scores: Scores) -> Markup:
-    """ROC curve, the two thresholds and the 5 % line."""
+    """ROC curve, the two thresholds, unless each tile has its own, and the 5 % line."""
     with mpl.rc_context(STYLE):
         figure, axes = _square("share of ok tiles called (overkill)", "share of defects found (recall)")
         axes.plot(*thinned(*roc(scores)), color=OK_COLOUR)
@@ -79,7 +79,7 @@ def roc_picture(scores: Scores) -> Markup:
             called = scores.probabilities >= threshold
             point = called[~scores.defect].mean(), called[scores.defect].mean()
             axes.plot(*point, marker, color=MARK_COLOUR, label=f"{name} threshold")
-        axes.legend(loc="lower right")
+        _legend(axes, "lower right")
         return svg(figure, "ROC curve")
 
 
@@ -94,9 +94,7 @@ def precision_recall_picture(scores: Scores) -> Markup:
             if called.any():
                 point = called[scores.defect].mean(), scores.defect[called].mean()
                 axes.plot(*point, marker, color=MARK_COLOUR, label=f"{name} threshold")
-        # Where neither threshold calls a tile there is no point to name, and matplotlib would warn.
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower left")
+        _legend(axes, "lower left")
         return svg(figure, "Precision and recall")
 
 
@@ -183,5 +181,14 @@ def _square(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _legend(axes: Axes, place: Literal["lower left", "lower right"]) -> None:
+    """Where no threshold has a point there is nothing to name, and matplotlib would warn."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=place)
+
+
 def _thresholds(scores: Scores) -> tuple[tuple[str, str, float], ...]:
+    """Name, marker and value of those that judge all tiles: none where each tile has its own."""
+    if scores.own_thresholds is not None:
+        return ()
     return ("review", "s", scores.thresholds.review), ("defect", "D", scores.thresholds.defect)

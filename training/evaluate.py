@@ -4,7 +4,7 @@ Figures are counted over tiles; 95 % intervals know groups: a percentile bootstr
 Clopper-Pearson on the number of tiles that the groups are worth for rates, and on groups where groups are counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from training.classes import Kinds, tile_kinds
 from training.dataset import TileSet
 from training.ranking import FALSE_CALLS, RECALLS, Labels, Scores, detection
 from training.rates import clopper_pearson, rate
-from training.reliability import reliability
+from training.reliability import Groups, reliability
 from training.resampling import Draws, Values, interval
 from training.scan import Record
 
@@ -31,13 +31,12 @@ SIZE_ENDS = (64, 256, 1024, 4096)
 class OutOfFoldFigures:
     """What differs in an examination whose tiles were each scored by a network of its own fold.
 
-    metrics, confusion: of verdicts by each fold's thresholds, in place of those that these very tiles chose.
+    thresholds: review and defect of each tile's fold, (n, 2), in place of those that these very tiles chose.
     rescore: changed tiles uint8 (m, tile, tile), and the numbers of the tiles they come from -> (m,), by their folds.
     sentence: whose figures they are, for a reader.
     """
 
-    metrics: dict[str, Interval]
-    confusion: dict[str, dict[str, int]]
+    thresholds: Values
     rescore: Callable[[Frame, npt.NDArray[np.intp]], Probabilities]
     sentence: str
 
@@ -50,6 +49,8 @@ class Examination:
     score: uint8 (m, tile, tile) -> (m,), the same path that gave the probabilities; with `out_of_fold` the published
     network's, which gave none of them.
     class_probabilities: calibrated, of each class, (n, classes); None for a version that tells no classes apart.
+    files_used: of `records`, those that the version was fitted or tuned on; None where the records have the groups
+    that its own split names.
     """
 
     manifest: Manifest
@@ -62,6 +63,7 @@ class Examination:
     seed: int
     class_probabilities: Probabilities | None = None
     out_of_fold: OutOfFoldFigures | None = None
+    files_used: Collection[str] | None = None
 
     def rescore(self, tiles: Frame, numbers: npt.NDArray[np.intp]) -> Probabilities:
         """Of changed tiles, by what scored the tiles they come from; numbers: of those, (m,)."""
@@ -77,8 +79,9 @@ class Examination:
 
     @property
     def scores(self) -> Scores:
-        """The labels and probabilities, without the pixels."""
-        return Scores(self.tiles.defect, self.probabilities, self.tiles.group, self.manifest.thresholds)
+        """The labels, probabilities and verdicts, without the pixels."""
+        own = self.out_of_fold.thresholds if self.out_of_fold else None
+        return Scores(self.tiles.defect, self.probabilities, self.tiles.group, self.manifest.thresholds, own)
 
     @property
     def defect_class(self) -> npt.NDArray[np.str_]:
@@ -88,18 +91,23 @@ class Examination:
     @property
     def escaped(self) -> Labels:
         """Defects passed as ok, bool (n,)."""
-        return self.tiles.defect & (self.probabilities < self.manifest.thresholds.review)
+        return self.tiles.defect & (self.scores.verdict < 1)
 
     @property
     def false_called(self) -> Labels:
         """Ok tiles called for review or worse, bool (n,)."""
-        return ~self.tiles.defect & (self.probabilities >= self.manifest.thresholds.review)
+        return ~self.tiles.defect & (self.scores.verdict >= 1)
 
     @property
     def known_groups(self) -> int:
-        """Groups that have the name of one this version was fitted or tuned on: their figures are flattering."""
+        """Groups that hold what this version was fitted or tuned on, as names tell: their figures are flattering."""
         # Out of fold, each group's figures are by a network that has not seen it.
-        return 0 if self.out_of_fold else len(set(self.tiles.group.tolist()) & groups_used(self.manifest))
+        if self.out_of_fold:
+            return 0
+        if self.files_used is None:
+            return len(set(self.tiles.group.tolist()) & groups_used(self.manifest))
+        used = np.array([record.file in self.files_used for record in self.records], np.bool_)
+        return len(np.unique(self.tiles.group[used[self.tiles.file]]))
 
 
 def groups_used(manifest: Manifest) -> set[str]:
@@ -137,21 +145,25 @@ def evaluate(
     escape_rate and overkill_rate are at the review threshold: what is not `ok` is called. Those `_at_defect` count
     only the verdict `defect` as a call. groups_with_* are shares of the groups that show such tiles.
     """
-    scores = Scores(defect, probabilities, group, thresholds)
-    draws = Draws.of(group, seed)
-    (found,) = rows(scores, {"all": defect}, draws)
+    return score_figures(Scores(defect, probabilities, group, thresholds), seed)
+
+
+def score_figures(scores: Scores, seed: int) -> dict[str, Interval]:
+    """`evaluate` of what was said of the tiles, each at the thresholds that judge it."""
+    defect, group, verdict = scores.defect, scores.group, scores.verdict
+    (found,) = rows(scores, {"all": defect}, Draws.of(group, seed))
     return {
         **found.metrics,
-        "overkill_rate": rate(probabilities[~defect] >= thresholds.review, group[~defect]),
-        "overkill_rate_at_defect": rate(probabilities[~defect] >= thresholds.defect, group[~defect]),
-        "groups_with_escape": _groups_with(scores, defect, probabilities < thresholds.review),
-        "groups_with_overkill": _groups_with(scores, ~defect, probabilities >= thresholds.review),
-        "expected_calibration_error": reliability(probabilities, defect, group, seed).error,
+        "overkill_rate": rate(verdict[~defect] >= 1, group[~defect]),
+        "overkill_rate_at_defect": rate(verdict[~defect] >= 2, group[~defect]),
+        "groups_with_escape": _groups_with(scores, defect, verdict < 1),
+        "groups_with_overkill": _groups_with(scores, ~defect, verdict >= 1),
+        "expected_calibration_error": reliability(scores.probabilities, defect, group, seed).error,
     }
 
 
 def class_metrics(
-    kinds_true: Kinds, class_probabilities: Probabilities, classes: Sequence[str], group: Kinds, seed: int
+    kinds_true: Kinds, class_probabilities: Probabilities, classes: Sequence[str], group: Groups, seed: int
 ) -> dict[str, Interval]:
     """How often the right class is the most probable one; no tile needs to be ok.
 
@@ -225,7 +237,7 @@ def size_name(number: int) -> str:
 
 def by_group(scores: Scores) -> tuple[GroupRow, ...]:
     """A row for each group, most errors first."""
-    called = scores.probabilities >= scores.thresholds.review
+    called = scores.verdict >= 1
     names, number = np.unique(scores.group, return_inverse=True)
     # Sorted once: a comparison with every name would cost groups times tiles.
     members = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
@@ -246,16 +258,18 @@ def by_group(scores: Scores) -> tuple[GroupRow, ...]:
     return tuple(sorted(table, key=lambda row: (-(row.escapes + row.false_calls), row.name)))
 
 
-def confusion(defect: Labels, probabilities: Probabilities, thresholds: Thresholds) -> dict[str, dict[str, int]]:
+def confusion(scores: Scores) -> dict[str, dict[str, int]]:
     """Tiles by true label and verdict.
 
-    >>> confusion(np.array([True, False]), np.array([0.9, 0.1]), Thresholds(review=0.2, defect=0.6))
+    >>> thresholds = Thresholds(review=0.2, defect=0.6)
+    >>> confusion(Scores(np.array([True, False]), np.array([0.9, 0.1]), np.array(["a", "b"]), thresholds))
     {'ok': {'ok': 1, 'review': 0, 'defect': 0}, 'defect': {'ok': 0, 'review': 0, 'defect': 1}}
     """
-    level = np.searchsorted([thresholds.review, thresholds.defect], probabilities, side="right")
     return {
-        label: dict(zip(("ok", "review", "defect"), np.bincount(level[chosen], minlength=3).tolist(), strict=True))
-        for label, chosen in (("ok", ~defect), ("defect", defect))
+        label: dict(
+            zip(("ok", "review", "defect"), np.bincount(scores.verdict[chosen], minlength=3).tolist(), strict=True)
+        )
+        for label, chosen in (("ok", ~scores.defect), ("defect", scores.defect))
     }
 
 
@@ -271,12 +285,12 @@ def recall_at_false_calls(defect: Labels, probabilities: Probabilities, false_ca
 
 
 def _row(scores: Scores, name: str, chosen: Labels, values: Mapping[str, Values]) -> Row:
-    probabilities, group = scores.probabilities[chosen], scores.group[chosen]
+    verdict, group = scores.verdict[chosen], scores.group[chosen]
     groups = scores.groups(chosen)
     metrics = {figure: interval(values[figure], groups) for figure in ("auroc", "average_precision")}
     metrics |= {figure: _recall(values[figure], groups) for figure in RECALLS}
-    metrics["escape_rate"] = rate(probabilities < scores.thresholds.review, group)
-    metrics["escape_rate_at_defect"] = rate(probabilities < scores.thresholds.defect, group)
+    metrics["escape_rate"] = rate(verdict < 1, group)
+    metrics["escape_rate_at_defect"] = rate(verdict < 2, group)
     return Row(name, int(chosen.sum()), groups, metrics)
 
 

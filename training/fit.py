@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import defect_logit
+from model.engine import network_input
 from model.image import Frame
 from model.network import NetworkConfig, build, logits_model
 from training.averaging import WeightAverage
-from training.batches import Curriculum, EpochOfTiles, Soften, with_channels
+from training.batches import Curriculum, EpochOfTiles, Soften
 from training.checkpoint import Checkpoint, Epoch, State
 from training.config import Experiment
 from training.crops import Kinds, Sampler
@@ -135,5 +136,5 @@ def _logits(model: keras.Model, tiles: Frame) -> npt.NDArray[np.float32]:
     """Logits of uint8 tiles (n, size, size), float32 (n, outputs)."""
     channels = model.input_shape[3]
     starts = range(0, len(tiles), SCORING_BATCH)
-    batches = (with_channels(tiles[start : start + SCORING_BATCH], channels) for start in starts)
+    batches = (network_input(tiles[start : start + SCORING_BATCH], channels) for start in starts)
     return np.concatenate([model.predict_on_batch(batch) for batch in batches])

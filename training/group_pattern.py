@@ -35,24 +35,28 @@ def by_pattern(records: Sequence[Record], pattern: str | None) -> list[Record]:
     """
     if pattern is None:
         return list(records)
-    expression = compiled(pattern)
-    named = [record if record.group else replace(record, group=_named(expression, record.file)) for record in records]
-    if nameless := [record.file for record in named if not record.group]:
+    if lost := nameless(records, pattern):
         raise DataFault(
-            f"group_pattern {pattern!r} names no group for {len(nameless)} of {len(records)} files, the first is "
-            f"{nameless[0]}; widen the pattern, or give these files their group in labels.csv"
+            f"group_pattern {pattern!r} names no group for {len(lost)} of {len(records)} files, the first is "
+            f"{lost[0]}; widen the pattern, or give these files their group in labels.csv"
         )
-    return named
+    return [replace(record, group=group_told(record, pattern)) for record in records]
 
 
-def names_some(records: Sequence[Record], pattern: str) -> bool:
-    """Whether it tells the group of any of the records that have none, or there are none of these."""
-    expression = compiled(pattern)
-    nameless = [record for record in records if not record.group]
-    return not nameless or any(_named(expression, record.file) for record in nameless)
+def nameless(records: Sequence[Record], pattern: str) -> list[str]:
+    """Files that have no group and that it names none for. Raises `ValueError` as `compiled` does."""
+    return [record.file for record in records if group_told(record, pattern) is None]
 
 
-def _named(expression: re.Pattern[str], file: str) -> str | None:
-    found = expression.search(file)
+def group_told(record: Record, pattern: str) -> str | None:
+    r"""The record's own group, or the one that its file name tells; None without either.
+
+    >>> from pathlib import Path
+    >>> group_told(Record("ok/coil7_1.png", Path(), "ok", "none", None, None), r"coil(\d+)_")
+    '7'
+    """
+    if record.group:
+        return record.group
+    found = compiled(pattern).search(record.file)
     # A bracket that took no part in the match is None.
     return "-".join(part for part in found.groups() if part) or None if found else None

@@ -59,6 +59,11 @@ class WithHardTiles:
             tiles[place] = self._tiles.tiles[of_group[rng.integers(len(of_group))]]
         return tiles, kinds
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Those of the other sampler: an ok tile takes an ok tile's place."""
+        return self._crops.shares
+
 
 def hardest(scores: npt.NDArray[np.float64], group: npt.NDArray[np.str_]) -> list[npt.NDArray[np.intp]]:
     """Of each group in the order of their names the eighth with the highest scores, at least one: indices, worst first.

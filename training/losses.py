@@ -3,7 +3,6 @@
 Targets may be soft: (n, 1) shares of defect, or (n, classes) that add up to 1.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -50,17 +49,18 @@ class Focal(keras.losses.Loss):
         return {**super().get_config(), "gamma": self.gamma}
 
 
-def class_weights(classes: Sequence[str], defect_share: float) -> Weights:
-    """How much a tile of each class counts, float32 (classes,), so that all classes together count the same.
+def class_weights(drawn: npt.NDArray[np.float64]) -> Weights:
+    """How much a tile of each class counts, float32 (classes,), so that all classes that are drawn count the same.
 
-    The first class is ok; the others share the drawn defects evenly, as `training.crops` draws them. Over the tiles
-    drawn the weights have mean 1, so the learning rate keeps its meaning.
+    drawn: share of the tiles that are of each class, (classes,), adding up to 1. Over the tiles drawn the weights have
+    mean 1, so the learning rate keeps its meaning. A class that is never drawn has weight 0.
 
-    >>> class_weights(["ok", "defect"], 0.2).tolist()
+    >>> class_weights(np.array([0.8, 0.2])).tolist()
     [0.625, 2.5]
-    >>> class_weights(["ok", "pit", "scratch", "fold"], 0.5).tolist()
-    [0.5, 1.5, 1.5, 1.5]
+    >>> class_weights(np.array([0, 0.5, 0.5])).tolist()
+    [0.0, 1.0, 1.0]
     """
-    kinds = len(classes) - 1
-    shares = np.array([1 - defect_share, *[defect_share / kinds] * kinds])
-    return (1 / (len(classes) * shares)).astype(np.float32)
+    shown = drawn > 0
+    weights = np.zeros(len(drawn), np.float32)
+    weights[shown] = 1 / (np.count_nonzero(shown) * drawn[shown])
+    return weights

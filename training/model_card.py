@@ -87,8 +87,8 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
     if found["known_groups"]:
         lines += [
             "",
-            f"**{found['known_groups']} of these groups have the name of one the version was fitted or tuned on: the "
-            "figures are flattering and say nothing about new surfaces.**",
+            f"**{found['known_groups']} of these groups hold images of a group that, by its name, the version was "
+            "fitted or tuned on: the figures are flattering and say nothing about new surfaces.**",
         ]
     return "\n".join(lines)
 

@@ -8,7 +8,8 @@ from model.tiling import Probabilities
 from model.verdict import Thresholds
 from training.class_figures import Named
 from training.dataset import TileSet
-from training.evaluate import confusion, evaluate, named_metrics
+from training.evaluate import confusion, named_metrics, score_figures
+from training.ranking import Scores
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ def measure(
     named: Named | None = None,
 ) -> Outcome:
     """Figures of a version on labelled tiles. named: which class was named for them, if it tells classes apart."""
-    metrics = evaluate(tiles.defect, probabilities, tiles.group, thresholds, seed)
+    scores = Scores(tiles.defect, probabilities, tiles.group, thresholds)
     return Outcome(
         version=version,
         tiles=len(tiles),
         groups=tiles.groups,
-        metrics=metrics | (named_metrics(named, seed) if named else {}),
-        confusion=confusion(tiles.defect, probabilities, thresholds),
+        metrics=score_figures(scores, seed) | (named_metrics(named, seed) if named else {}),
+        confusion=confusion(scores),
         class_confusion=named.confusion() if named else None,
     )

@@ -9,6 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from model.artifact import Fitting
+from model.tiling import Fit
+from training.blend import require_blends, tell_unblended
 from training.checkpoint import Checkpoint, Run
 from training.classes import class_names, tile_kinds
 from training.config import Experiment
@@ -81,13 +83,19 @@ def prepare(run: Run, checkpoint: Checkpoint, agreed: dict[str, Part] | None = N
 
 
 def read_folder(run: Run, scratch: Path) -> CutFolder:
-    """Scan and cut; the tiles lie below `scratch`. Raises `DataFault`, also where the data are no longer the run's."""
+    """Scan and cut; the tiles lie below `scratch`. Raises `DataFault`, also where the data are no longer the run's.
+
+    Raises `UsageFault` where the experiment has nothing to pre-train on.
+    """
     experiment = run.experiment
     records = labelled_records(run.data, experiment)
     if fingerprint(records) != run.fingerprint:
         raise DataFault(f"{run.data} has changed since this run was started; start the training anew")
+    fit = choose_fit(records, experiment.fit)
+    require_blends(experiment, fit)
+    tell_unblended(experiment, fit)
     fitting = Fitting(
-        fit=choose_fit(records, experiment.fit),
+        fit=fit,
         tile=experiment.resolved_network().input_size,
         stride=experiment.resolved_stride(),
     )
@@ -101,11 +109,18 @@ def prepared_for(
     """What a fit on the train part of `parts` needs; the surfaces it draws tiles from are read into memory."""
     train = parts[Part.TRAIN]
     surfaces = {number: _surface(folder.records[number], folder.fitting) for number in np.unique(train.file).tolist()}
-    crops = CropSampler(
-        surfaces, train, experiment.min_defect_pixels, experiment.defect_share, experiment.augmentation.scale
-    )
+    scale = drawn_scale(experiment, folder.fitting.fit)
+    crops = CropSampler(surfaces, train, experiment.min_defect_pixels, experiment.defect_share, scale)
     left_out = dict(folder.tiles.left_out)
     return Prepared(folder.classes, folder.records, folder.fitting, groups, parts, crops, left_out)
+
+
+def drawn_scale(experiment: Experiment, fit: Fit) -> float:
+    """How much larger and smaller the sampler shows surfaces; 0 where whole images are resized.
+
+    There nobody knows where the defect is, and a window without it would still be called one.
+    """
+    return 0.0 if fit is Fit.RESIZE else experiment.augmentation.scale
 
 
 def require_binary(experiment: Experiment) -> None:
@@ -121,15 +136,21 @@ def require_binary(experiment: Experiment) -> None:
 
 def labelled_records(data: Path, experiment: Experiment) -> list[Record]:
     """The records an experiment uses, each with its group. Raises `DataFault`."""
-    records = scan(data)
-    if experiment.defect_types:
-        known = {record.defect_type for record in records}
-        if unknown := sorted(set(experiment.defect_types) - known):
-            raise DataFault(f"{data} has no defect type {unknown[0]!r}; it has: {', '.join(sorted(known))}")
-        records = [
-            record for record in records if record.label == "ok" or record.defect_type in experiment.defect_types
-        ]
+    records = of_types(scan(data), experiment.defect_types, data)
     return with_groups(by_pattern(records, experiment.group_pattern))
+
+
+def of_types(records: list[Record], defect_types: Collection[str] | None, data: Path) -> list[Record]:
+    """The ok records and those of some defect types; all records where no type is given.
+
+    Raises `DataFault` for a type that no record of `data` has.
+    """
+    if not defect_types:
+        return records
+    known = {record.defect_type for record in records}
+    if unknown := sorted(set(defect_types) - known):
+        raise DataFault(f"{data} has no defect type {unknown[0]!r}; it has: {', '.join(sorted(known))}")
+    return [record for record in records if record.label == "ok" or record.defect_type in defect_types]
 
 
 def cut_all(records: list[Record], fitting: Fitting, min_defect_pixels: int, scratch: Path) -> TileSet:

@@ -1,6 +1,7 @@
 """What a network would be trained on, to look at before it is: contact sheets and one page that loads nothing.
 
-Tiles come from the sampler and the augmentation that `train` uses, on the train part that it would choose.
+Tiles come from the sampler and the augmentation that `train` uses, on the train part that it would choose; with `folds`
+on all groups, as those of the network that is published.
 """
 
 import base64
@@ -17,21 +18,35 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from model.files import replace_text
 from model.image import Frame
-from model.tiling import resize
+from model.tiling import Fit, resize
 from training.augment import augment
-from training.blend import BlendedSampler
+from training.blend import BlendedSampler, blended_share
 from training.checkpoint import Checkpoint, Run
 from training.config import Augmentation, Experiment
 from training.contact_sheet import Picture, Row, contact_sheet
 from training.crops import CropSampler
+from training.cross_validation import dealt
 from training.dataset import Mask
 from training.errors import UsageFault
-from training.prepare import labelled_records, prepare
+from training.prepare import (
+    Prepared,
+    drawn_scale,
+    labelled_records,
+    prepare,
+    prepared_for,
+    read_folder,
+    require_binary,
+)
 from training.scan import NO_DEFECT, fingerprint
+from training.split import Part
+from training.teacher import teachers_split
 
 PAGE, TEMPLATE = "preview.html", "preview.html"
 DRAWN, LIMITS, BLENDED = "drawn", "limits", "blended"
 OURS = frozenset({PAGE, *(f"{name}.png" for name in (DRAWN, LIMITS, BLENDED))})
+
+# What is written over an own defect that nothing was blended in place of.
+LEFT = "not blended"
 
 # Per kind of tile: enough to see whether they are alike, few enough for one look.
 TILES_EACH, DRAWS_EACH = 3, 5
@@ -90,8 +105,12 @@ class _Drawn:
 Examples = dict[str, list[_Drawn]]
 
 
-def write_preview(data: Path, experiment: Experiment, out: Path) -> Preview:
-    """Write the page and its sheets into `out`. Raises `DataFault` as training would, `UsageFault` for `out`."""
+def write_preview(data: Path, experiment: Experiment, out: Path, models: Path) -> Preview:
+    """Write the page and its sheets into `out`. models: where a teacher is, whose split is taken over.
+
+    Raises `DataFault`, `UsageFault` and `SteelsightError` as training would, `UsageFault` for `out`.
+    """
+    require_binary(experiment)
     _require_ours(out)
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(
@@ -100,9 +119,11 @@ def write_preview(data: Path, experiment: Experiment, out: Path) -> Preview:
             fingerprint=fingerprint(labelled_records(data, experiment)),
             experiment=experiment,
         )
-        crops = prepare(run, Checkpoint(Path(scratch))).crops
-        sheets = list(_sheets(crops, experiment))
-    off = [name for name in (*CHANGES, "scale") if not getattr(experiment.augmentation, name)]
+        prepared = _prepared(run, Checkpoint(Path(scratch)), models)
+        fit = prepared.fitting.fit
+        sheets = list(_sheets(prepared.crops, experiment, fit))
+    off = [name for name in CHANGES if not getattr(experiment.augmentation, name)]
+    off += [] if drawn_scale(experiment, fit) else ["scale"]
     html = _environment().get_template(TEMPLATE).render(data=data.name, experiment=experiment, sheets=sheets, off=off)
     for path in out.iterdir():
         path.unlink()
@@ -110,6 +131,14 @@ def write_preview(data: Path, experiment: Experiment, out: Path) -> Preview:
         (out / f"{sheet.name}.png").write_bytes(sheet.png)
     replace_text(out / PAGE, html)
     return Preview(out / PAGE, tuple(sheet.name for sheet in sheets))
+
+
+def _prepared(run: Run, checkpoint: Checkpoint, models: Path) -> Prepared:
+    if not run.experiment.folds:
+        return prepare(run, checkpoint, teachers_split(run, models))
+    folder = read_folder(run, checkpoint.folder)
+    fold_of, _ = dealt(run.experiment, folder)
+    return prepared_for(folder, dict.fromkeys(fold_of, Part.TRAIN), {Part.TRAIN: folder.tiles}, run.experiment)
 
 
 def _require_ours(out: Path) -> None:
@@ -130,7 +159,7 @@ def _environment() -> Environment:
     )
 
 
-def _sheets(crops: CropSampler, experiment: Experiment) -> Iterator[Sheet]:
+def _sheets(crops: CropSampler, experiment: Experiment, fit: Fit) -> Iterator[Sheet]:
     rng = np.random.default_rng(experiment.seed)
     examples = _examples(crops, rng)
     yield Sheet(
@@ -141,7 +170,8 @@ def _sheets(crops: CropSampler, experiment: Experiment) -> Iterator[Sheet]:
         "And: would a person still give it the same label?",
         contact_sheet(list(_drawn(examples, experiment.augmentation, rng))),
     )
-    if rows := list(_limits(examples, crops, experiment.augmentation, rng)):
+    shown = experiment.augmentation.model_copy(update={"scale": drawn_scale(experiment, fit)})
+    if rows := list(_limits(examples, crops, shown, rng)):
         yield Sheet(
             LIMITS,
             "Each change alone, at both ends",
@@ -149,12 +179,14 @@ def _sheets(crops: CropSampler, experiment: Experiment) -> Iterator[Sheet]:
             "changes at once.",
             contact_sheet(rows),
         )
-    if experiment.synthetic_defects or experiment.pretraining:
+    share = blended_share(experiment, fit)
+    if share or experiment.pretraining:
         yield Sheet(
             BLENDED,
             "Defects blended into ok tiles",
-            f"{experiment.synthetic_defects:.0%} of the defects are made so, and in the first {experiment.pretraining} "
-            "epochs all of them. Those called synthetic are drawn, the others are your own, moved.",
+            f"{share:.0%} of the defects are made so, and in the first {experiment.pretraining} epochs all of them. "
+            "Those called synthetic are drawn, the others are your own, moved; where no blended defect would be seen, "
+            f'your own stays as it was ("{LEFT}").',
             contact_sheet(list(_blends(crops, experiment, rng))),
         )
 
@@ -241,12 +273,20 @@ def _blends(crops: CropSampler, experiment: Experiment, rng: np.random.Generator
     found: list[tuple[Frame, str]] = []
     sampler = BlendedSampler(crops, 1.0, experiment.moved_share)
     while len(found) < BLENDS:
-        tiles, kinds = sampler.draw(BATCH, rng)
-        found += [(tile, kind) for tile, kind in zip(tiles, kinds.tolist(), strict=True) if kind != NO_DEFECT]
+        seed = int(rng.integers(2**63))
+        tiles, kinds = sampler.draw(BATCH, np.random.default_rng(seed))
+        # Equal generators draw the same tiles before anything is blended into them.
+        before, _ = crops.draw(BATCH, np.random.default_rng(seed))
+        left = (tiles == before).all(axis=(1, 2))
+        found += [
+            (tile, f"{LEFT}: {kind}" if same else kind)
+            for tile, kind, same in zip(tiles, kinds.tolist(), left.tolist(), strict=True)
+            if kind != NO_DEFECT
+        ]
     each = BLENDS // 3
     for start in range(0, BLENDS, each):
         some = found[start : start + each]
-        yield Row("as blended", [Picture(tile, _name(kind)) for tile, kind in some])
+        yield Row("as drawn", [Picture(tile, caption) for tile, caption in some])
         changed = _changed(np.stack([tile for tile, _ in some]), experiment.augmentation, rng)
         yield Row("augmented", [Picture(tile, "") for tile in changed])
 

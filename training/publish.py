@@ -127,8 +127,7 @@ def publish_cross_fitted(
             seed=experiment.seed,
             class_probabilities=figures.class_probabilities,
             out_of_fold=OutOfFoldFigures(
-                metrics=figures.metrics,
-                confusion=figures.confusion,
+                thresholds=figures.thresholds,
                 rescore=fold_scorer(found, figures.calibrators, fitting),
                 sentence=sentence,
             ),

@@ -20,12 +20,24 @@ RECALLS = {"recall_at_5pct_false_calls": FALSE_CALLS, "recall_at_1pct_false_call
 
 @dataclass(frozen=True)
 class Scores:
-    """What a version said of labelled tiles, all arrays of shape (n,); both labels must occur."""
+    """What a version said of labelled tiles, all arrays of shape (n,); both labels must occur.
+
+    own_thresholds: review and defect of each tile, (n, 2), where not all are judged by the same; then `thresholds`,
+    which are the version's, judge none of them.
+    """
 
     defect: Labels
     probabilities: Probabilities
     group: npt.NDArray[np.str_]
     thresholds: Thresholds
+    own_thresholds: Values | None = None
+
+    @property
+    def verdict(self) -> npt.NDArray[np.intp]:
+        """0 ok, 1 review, 2 defect: (n,)."""
+        shared = np.array([[self.thresholds.review, self.thresholds.defect]])
+        levels = shared if self.own_thresholds is None else self.own_thresholds
+        return np.asarray((self.probabilities[:, np.newaxis] >= levels).sum(axis=1))
 
     def groups(self, chosen: Labels) -> int:
         """Number of groups that the tiles where `chosen` is true belong to."""
@@ -48,7 +60,7 @@ def detection(scores: Scores, subsets: Mapping[str, Labels], draws: Draws) -> di
     for counts in draws.counts():
         above = ok.called_above(counts)
         for name, defects in subset.items():
-            pieces[name].append(defects.figures(counts, above, scores.thresholds))
+            pieces[name].append(defects.figures(counts, above))
     return {
         name: {figure: np.concatenate([piece[figure] for piece in found]) for figure in found[0]}
         for name, found in pieces.items()
@@ -57,9 +69,9 @@ def detection(scores: Scores, subsets: Mapping[str, Labels], draws: Draws) -> di
 
 def overkill(scores: Scores, draws: Draws) -> dict[str, Values]:
     """Shares of ok tiles called, in every draw (draws,)."""
-    levels = {"overkill_rate": scores.thresholds.review, "overkill_rate_at_defect": scores.thresholds.defect}
-    number, ok = draws.number(scores.group), ~scores.defect
-    columns = [ok, *(ok & (scores.probabilities >= level) for level in levels.values())]
+    levels = {"overkill_rate": 1, "overkill_rate_at_defect": 2}
+    number, ok, verdict = draws.number(scores.group), ~scores.defect, scores.verdict
+    columns = [ok, *(ok & (verdict >= level) for level in levels.values())]
     sums = _group_sums(number, np.stack(columns, axis=1).astype(np.float64), draws)
     with np.errstate(invalid="ignore"):
         return {name: sums[:, column] / sums[:, 0] for column, name in enumerate(levels, start=1)}
@@ -103,11 +115,11 @@ class _Ok:
 class _Subset:
     """Some defects, most probable first, each array (m,).
 
-    number: column of the group. above, reached: how many ok tiles have a higher probability, and as high a one.
-    last: index of the last defect with the same probability.
+    verdict: as `Scores` tells it. number: column of the group. above, reached: how many ok tiles have a higher
+    probability, and as high a one. last: index of the last defect with the same probability.
     """
 
-    probability: Probabilities
+    verdict: npt.NDArray[np.intp]
     number: npt.NDArray[np.intp]
     above: npt.NDArray[np.intp]
     reached: npt.NDArray[np.intp]
@@ -119,14 +131,14 @@ class _Subset:
         tiles = tiles[np.argsort(-scores.probabilities[tiles], kind="stable")]
         probability, ok = scores.probabilities[tiles], np.sort(scores.probabilities[~scores.defect])
         return cls(
-            probability=probability,
+            verdict=scores.verdict[tiles],
             number=draws.number(scores.group[tiles]),
             above=len(ok) - np.searchsorted(ok, probability, side="right"),
             reached=len(ok) - np.searchsorted(ok, probability, side="left"),
             last=np.searchsorted(-probability, -probability, side="right") - 1,
         )
 
-    def figures(self, counts: Values, called: Values, thresholds: Thresholds) -> dict[str, Values]:
+    def figures(self, counts: Values, called: Values) -> dict[str, Values]:
         """Every figure in each draw, (draws,). called: as `_Ok.called_above` gives it."""
         weight, ok = counts[:, self.number], called[:, -1:]
         reached = called[:, self.reached]
@@ -140,8 +152,8 @@ class _Subset:
                 "auroc": 1 - (called[:, self.above] + reached) / 2 / ok,
                 "average_precision": np.where(ok > 0, precision, np.nan),
                 **{name: np.where(ok > 0, false_calls <= limit, np.nan) for name, limit in RECALLS.items()},
-                "escape_rate": np.broadcast_to(self.probability < thresholds.review, weight.shape),
-                "escape_rate_at_defect": np.broadcast_to(self.probability < thresholds.defect, weight.shape),
+                "escape_rate": np.broadcast_to(self.verdict < 1, weight.shape),
+                "escape_rate_at_defect": np.broadcast_to(self.verdict < 2, weight.shape),
             }
             total = weight.sum(axis=1)
             return {

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from model.tiling import Fit
-from training.blend import blended
+from training.blend import blended, blended_share
 from training.checkpoint import Checkpoint, State
 from training.classes import tile_kinds
 from training.config import Experiment
@@ -28,9 +27,10 @@ def fit_network(
 
     network = experiment.resolved_network(prepared.classes)
     train, validation = prepared.parts[Part.TRAIN], prepared.validation
+    share = blended_share(experiment, prepared.fitting.fit)
     state = fit(
         network,
-        blended(prepared.crops, _blended_share(experiment, prepared), experiment.moved_share),
+        blended(prepared.crops, share, experiment.moved_share),
         len(train),
         validation,
         experiment,
@@ -42,9 +42,3 @@ def fit_network(
         hard=HardTiles(train, experiment.hard_negatives, experiment.seed) if experiment.hard_negatives else None,
     )
     return trained_network(network, checkpoint, state), state
-
-
-def _blended_share(experiment: Experiment, prepared: Prepared) -> float:
-    """Where whole images are resized, no mask says what of them could be moved."""
-    only_moved = experiment.moved_share == 1
-    return 0.0 if only_moved and prepared.fitting.fit is Fit.RESIZE else experiment.synthetic_defects

@@ -25,8 +25,8 @@ from training.evaluate import (
     by_size,
     class_rows,
     confusion,
-    evaluate,
     named_metrics,
+    score_figures,
 )
 from training.model_card import model_card
 from training.reliability import Reliability, reliability
@@ -80,10 +80,8 @@ def examine(examination: Examination) -> dict[str, Any]:
     scores, tiles = examination.scores, examination.tiles
     draws = Draws.of(scores.group, examination.seed)
     named = examination.named
-    metrics = evaluate(scores.defect, scores.probabilities, scores.group, scores.thresholds, examination.seed)
+    metrics = score_figures(scores, examination.seed)
     metrics |= named_metrics(named, examination.seed) if named else {}
-    if examination.out_of_fold:
-        metrics |= examination.out_of_fold.metrics
     hardness = robustness(tiles.tiles, scores, examination.rescore, examination.seed)
     return {
         "version": examination.manifest.version,
@@ -95,9 +93,7 @@ def examine(examination: Examination) -> dict[str, Any]:
         "known_groups": examination.known_groups,
         "out_of_fold": examination.out_of_fold.sentence if examination.out_of_fold else None,
         "thresholds": scores.thresholds.model_dump(),
-        "confusion": examination.out_of_fold.confusion
-        if examination.out_of_fold
-        else confusion(scores.defect, scores.probabilities, scores.thresholds),
+        "confusion": confusion(scores),
         "classes": _classes(named, examination.seed) if named else None,
         "by_defect_class": [_row(row) for row in by_class(scores, examination.defect_class, draws)],
         "by_defect_size": [_row(row) for row in by_size(scores, tiles.masked, draws)],

@@ -7,7 +7,7 @@ somebody touched the lamp, the lens or the image settings.
 import io
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from model.artifact import Interval
 from model.image import Frame
 from model.tiling import Probabilities
-from training.evaluate import evaluate
+from training.evaluate import score_figures
 from training.ranking import Scores
 
 # Changed tiles, and the numbers of the tiles they were made from -> probabilities.
@@ -110,23 +110,24 @@ UNCHANGED = Level("unchanged", "", lambda tiles: tiles)
 
 
 def robustness(tiles: Frame, scores: Scores, score: Score, seed: int) -> tuple[RobustnessRow, ...]:
-    """A row for the unchanged tiles and one for each of `LEVELS`, all over the same tiles.
+    """A row for the unchanged tiles and one for each of `LEVELS`, all over the same tiles at their own thresholds.
 
     tiles: uint8 (n, size, size), to which `scores` belong. Whole groups are drawn where there are more than
     `MAX_TILES`.
     """
     chosen = sample(scores, seed)
-    defect, group = scores.defect[chosen], scores.group[chosen]
+    own = None if scores.own_thresholds is None else scores.own_thresholds[chosen]
+    drawn = replace(scores, defect=scores.defect[chosen], group=scores.group[chosen], own_thresholds=own)
     table = []
     for level in tqdm((UNCHANGED, *LEVELS), desc="robustness", unit="level", disable=not sys.stderr.isatty()):
         probabilities = _changed_scores(tiles, chosen, level.apply, score)
-        metrics = evaluate(defect, probabilities, group, scores.thresholds, seed)
+        metrics = score_figures(replace(drawn, probabilities=probabilities), seed)
         table.append(
             RobustnessRow(
                 change=level.change,
                 level=level.level,
                 tiles=len(chosen),
-                groups=len(np.unique(group)),
+                groups=len(np.unique(drawn.group)),
                 metrics={name: metrics[name] for name in FIGURES},
             )
         )

@@ -17,12 +17,11 @@ from training.cross_figures import cross_figures, figures_sentence
 from training.cross_validation import cross_validate, final_checkpoint
 from training.dataset import choose_fit
 from training.errors import DataFault
-from training.evaluate import Examination, groups_used
-from training.group_pattern import names_some
+from training.evaluate import Examination
+from training.labelled_folder import LabelledFolder
 from training.outcome import Outcome, measure
 from training.prepare import (
     cut_all,
-    labelled_records,
     prepare,
     prepared_for,
     read_folder,
@@ -33,7 +32,6 @@ from training.prepare import (
 from training.publish import publish, publish_cross_fitted
 from training.recipe import fit_network
 from training.report import write_report
-from training.scan import scan
 from training.split import Part
 from training.teacher import open_teacher, teachers_split
 
@@ -78,8 +76,9 @@ def evaluate_version(
 
     unseen: leave out the groups the version was fitted or tuned on. Raises `DataFault`, `SteelsightError`.
     """
-    without = groups_used(Registry(models).manifest(version)) if unseen else set()
-    examination = examine_version(version, data, models, without)
+    folder = LabelledFolder(data)
+    without = folder.files_used(Registry(models).manifest(version)) if unseen else frozenset()
+    examination = examine_version(version, folder, models, without)
     if report:
         write_report(report, examination)
     return measure(
@@ -95,50 +94,57 @@ def evaluate_version(
 def compare_versions(a: str, b: str, data: Path, models: Path, *, unseen: bool = False) -> Comparison:
     """Two published versions on one labelled folder.
 
-    unseen: leave out the groups that either was fitted or tuned on. Raises `DataFault`, `SteelsightError`.
+    unseen: leave out what either was fitted or tuned on. Both are measured on the groups that a makes of the folder.
+    Raises `DataFault`, `SteelsightError`.
     """
-    registry = Registry(models)
-    without = set.union(*(groups_used(registry.manifest(version)) for version in (a, b))) if unseen else set()
-    of_a = examine_version(a, data, models, without)
-    return compare(of_a, examine_version(b, data, models, without, beside=of_a))
+    registry, folder = Registry(models), LabelledFolder(data)
+    used = [folder.files_used(registry.manifest(version)) for version in (a, b)] if unseen else []
+    without = frozenset().union(*used)
+    of_a = examine_version(a, folder, models, without)
+    return compare(of_a, examine_version(b, folder, models, without, beside=of_a))
 
 
 def examine_version(
-    version: str, data: Path, models: Path, without: Collection[str], beside: Examination | None = None
+    version: str, folder: LabelledFolder, models: Path, without: Collection[str], beside: Examination | None = None
 ) -> Examination:
-    """A published version's probabilities on the tiles of a labelled folder, but for the groups `without`.
+    """A published version's probabilities on the tiles of a labelled folder, but for the files `without`.
 
-    beside: another version's, of the same folder; its tiles are taken over if they fit this version's network.
-    Raises `DataFault`, `SteelsightError`.
+    beside: another version's, of the same folder; its images and groups are taken over, and its tiles if they fit this
+    version's network. Raises `DataFault`, `SteelsightError`.
     """
-    registry = Registry(models)
+    registry, data = Registry(models), folder.data
+    manifest = registry.manifest(version)
     inspector = Inspector.load(registry, version, OnnxEngine.name)
     if beside and (beside.fitting.fit, beside.fitting.tile) == (inspector.fitting.fit, inspector.fitting.tile):
         logits = inspector.logits(beside.tiles.tiles)
         return replace(
             beside,
-            manifest=registry.manifest(version),
+            manifest=manifest,
             probabilities=inspector.calibrator.probabilities(logits),
             score=inspector.probabilities,
             class_probabilities=inspector.class_probabilities(logits),
+            files_used=folder.files_used(manifest),
         )
-    experiment = _on(data, Experiment.model_validate(registry.manifest(version).training["experiment"]))
-    records = labelled_records(data, experiment)
+    experiment = Experiment.model_validate(manifest.training["experiment"])
+    records = list(beside.records) if beside else folder.records(experiment)
     if inspector.fitting.fit is Fit.TILE and choose_fit(records) is not Fit.TILE:
         raise DataFault(
             f"{data} has no masks, and {version} was trained on tiles labelled from masks: its tiles cannot be labelled"
         )
     fitting = inspector.fitting.model_copy(update={"stride": experiment.resolved_stride()})
-    records = [record for record in records if record.group not in without]
+    records = [record for record in records if record.file not in without]
     if not records:
-        raise DataFault(f"{data} holds no group that {version} was not fitted or tuned on")
+        raise DataFault(
+            f"{data} holds no group that {version} was not fitted or tuned on, nor the version it is compared with, if "
+            "any; collect images of other surfaces, or leave out --unseen"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         tiles = cut_all(records, fitting, experiment.min_defect_pixels, Path(scratch))
     require_both_labels(tiles, f"{data} has")
     tell_left_out(tiles)
     logits = inspector.logits(tiles.tiles)
     return Examination(
-        manifest=registry.manifest(version),
+        manifest=manifest,
         data=data.name,
         records=records,
         fitting=fitting,
@@ -147,15 +153,5 @@ def examine_version(
         score=inspector.probabilities,
         seed=experiment.seed,
         class_probabilities=inspector.class_probabilities(logits),
+        files_used=folder.files_used(manifest),
     )
-
-
-def _on(data: Path, experiment: Experiment) -> Experiment:
-    """A version's experiment for another folder: a pattern for file names says nothing of files named otherwise."""
-    pattern = experiment.group_pattern
-    if pattern is None or names_some(scan(data), pattern):
-        return experiment
-    print(
-        f"the version's group_pattern {pattern!r} names no file of {data}: near-duplicates make groups", file=sys.stderr
-    )
-    return experiment.model_copy(update={"group_pattern": None})

@@ -31,7 +31,8 @@ EVERYTHING = NetworkConfig(
 def members(tmp_path_factory):
     """The three files inside a saved model, by name."""
     path = tmp_path_factory.mktemp("layers") / "model.keras"
-    build(NetworkConfig(input_size=16, blocks=(Block(filters=2),), dense_units=2)).save(path)
+    blocks = (Block(filters=2), Block(filters=2, kernel=1, pooling="max_and_average"))
+    build(NetworkConfig(input_size=16, blocks=blocks, dense_units=2)).save(path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -99,7 +100,10 @@ class TestLayersThatAreNotOurs:
             (["keras.layers"], "Dense"),
         ],
     )
-    @pytest.mark.parametrize("place", ["Conv2D", "InputLayer", "GlorotUniform", "DTypePolicy", "Sequential"])
+    @pytest.mark.parametrize(
+        "place",
+        ["Conv2D", "InputLayer", "GlorotUniform", "DTypePolicy", "Sequential", "Functional", "Concatenate"],
+    )
     def test_in_any_place(self, members, tmp_path, module, class_name, place):
         self.refused_after(
             members,
@@ -114,6 +118,29 @@ class TestLayersThatAreNotOurs:
             lambda config: self.layer(config, "Dense").update(registered_name="evil>Dense"),
             "keras.layers.Dense",
         )
+
+    def test_a_name_that_only_two_poolings_side_by_side_may_have(self, members, tmp_path):
+        self.refused_after(
+            members,
+            tmp_path,
+            lambda config: self.layer(config, "Conv2D").update(registered_name="Functional"),
+            "keras.layers.Conv2D",
+        )
+
+    @pytest.mark.parametrize("layer", ["Lambda", 7, None, {"class_name": "__keras_tensor__", "config": {}}], ids=str)
+    @pytest.mark.parametrize("network", ["Sequential", "Functional"])
+    def test_a_layer_that_is_no_whole_layer(self, members, tmp_path, network, layer):
+        self.refused_after(
+            members, tmp_path, lambda config: self.layer(config, network)["config"]["layers"].append(layer), "layer"
+        )
+
+    def test_a_tensor_that_is_more_than_a_tensor(self, members, tmp_path):
+        for extra in ({"module": "keras.layers"}, {"registered_name": None}, {"build_config": {}}):
+            self.refused_after(
+                members,
+                tmp_path,
+                lambda config, extra=extra: self.layer(config, "__keras_tensor__").update(extra),
+            )
 
     def test_a_class_without_its_module(self, members, tmp_path):
         self.refused_after(members, tmp_path, lambda config: self.layer(config, "Dense").pop("module"))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from model.__main__ import main
-from model.artifact import read_manifest, write_manifest
+from model.artifact import Interval, read_manifest, write_manifest
 from model.image import decode
 from model.inspector import Inspector
 from model.registry import Registry
@@ -121,6 +121,15 @@ class TestList:
         assert (code, errors) == (0, [])
         assert [line[: 2 + len(FIRST)] for line in lines] == [f"* {FIRST}", f"  {SECOND}"[: 2 + len(FIRST)]]
         assert all("AUROC not measured" in line for line in lines)
+
+    def test_says_where_the_figure_is_of_the_recipe_and_not_of_the_version(self, run, own_models):
+        for version, training in ((FIRST, {"cross_validation": {}}), (SECOND, {})):
+            manifest = read_manifest(own_models / version)
+            measured = {"metrics": {"auroc": Interval(value=0.9, low=0.8, high=0.95)}, "training": training}
+            write_manifest(own_models / version, manifest.model_copy(update=measured))
+        _, (first, second), _ = run("list", "--models", own_models)
+        assert first.endswith("  AUROC of the recipe 0.900 (0.800 to 0.950)")
+        assert second.endswith("  AUROC 0.900 (0.800 to 0.950)")
 
     def test_of_an_empty_folder_says_how_to_begin(self, run, tmp_path):
         code, lines, errors = run("list", "--models", tmp_path / "none")

@@ -57,7 +57,6 @@ def draw(crops: CropSampler, share: float, count: int = 300, seed: int = 0) -> t
     return blended(crops, share).draw(count, np.random.default_rng(seed))
 
 
-
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_every_defect_type_stays_as_frequent_as_it_was_drawn(share):
     """Of the patches, hardly a window leaves enough surface round the mask to be moved; pits always do."""

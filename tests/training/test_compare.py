@@ -11,6 +11,7 @@ from training.__main__ import main
 from training.compare import FIGURES, PAGE, compare, verdicts, write_comparison
 from training.config import Experiment
 from training.errors import DataFault
+from training.labelled_folder import LabelledFolder
 
 
 def darkest(tiles):
@@ -98,6 +99,19 @@ def test_different_groups_cannot_be_paired(a):
         compare(a, fewer)
 
 
+def test_defects_of_a_type_that_both_versions_do_not_know_leave_out_the_figures_of_defect_classes(a, b):
+    """Of the tiles only the ok ones have a class: which defect class was named cannot be right or wrong."""
+    told = np.stack([1 - a.probabilities, a.probabilities], axis=1)
+    manifests = [each.manifest.model_copy(update={"classes": ("ok", "hole")}) for each in (a, b)]
+    versions = [
+        replace(each, manifest=manifest, class_probabilities=told)
+        for each, manifest in zip((a, b), manifests, strict=True)
+    ]
+    found = compare(*versions)
+    assert list(found.metrics) == [*compare(a, b).metrics, "class_accuracy", "balanced_class_accuracy"]
+    assert json.dumps(found.summary(), allow_nan=False)
+
+
 @pytest.mark.parametrize("command", [["evaluate", "v"], ["compare", "v", "w"]])
 def test_a_report_that_cannot_be_written_is_told_before_the_work(command, tmp_path, capsys):
     (tmp_path / "taken").write_text("a file")
@@ -170,3 +184,80 @@ def test_nothing_unseen_is_a_fault_of_the_data(trained_models, versions, examine
     file.write_text(json.dumps(manifest))
     assert main(["evaluate", versions[0], str(synthetic_folder), "--models", str(trained_models), "--unseen"]) == 1
     assert "holds no group" in capsys.readouterr().err
+
+
+PATTERN = r"/(coil\d+)_"
+
+
+@pytest.fixture
+def coils(tmp_path, write_image):
+    """12 coils of two images that do not look alike, every other with a masked defect; only file names tell coils."""
+    for coil in range(12):
+        for shot in range(2):
+            name = f"coil{coil:02}_{shot}.png"
+            write_image(tmp_path / "coils" / ("defect" if coil % 2 else "ok") / name, 2 * coil + shot, (64, 64))
+            if coil % 2:
+                mask = np.zeros((64, 64), np.uint8)
+                mask[10:30, 10:30] = 255
+                write_image(tmp_path / "coils/masks" / name, mask)
+    return tmp_path / "coils"
+
+
+@pytest.fixture
+def by_name_and_by_likeness(trained_models, versions, coils):
+    """Versions with the same labels that name groups differently, each fitted on four coils.
+
+    The first has groups from file names, coils 0 to 3 its own; the second near-duplicates, coils 4 to 7 in its own.
+    """
+    clustered = LabelledFolder(coils).records(Experiment())
+    own = (
+        (PATTERN, {f"coil{coil:02}": "train" if coil < 4 else "test" for coil in range(12)}),
+        (None, {each.group: "calibration" if "coil04" <= each.path.name < "coil08" else "test" for each in clustered}),
+    )
+    for version, (pattern, split) in zip(versions, own, strict=True):
+        file = trained_models / version / "manifest.json"
+        manifest = json.loads(file.read_text())
+        manifest["training"]["experiment"]["group_pattern"] = pattern
+        manifest["data"] = {"split": split}
+        file.write_text(json.dumps(manifest))
+    return versions
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_unseen_and_the_warning_go_by_files_where_versions_name_their_groups_differently(
+    by_name_and_by_likeness, trained_models, coils, turned, capsys
+):
+    names = by_name_and_by_likeness[::-1] if turned else by_name_and_by_likeness
+
+    def compared(*flags: str) -> dict:
+        assert main(["compare", *names, str(coils), "--models", str(trained_models), "--json", *flags]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    everything, unseen = compared(), compared("--unseen")
+    # A cluster is one image here, a coil two; groups are those of the first version.
+    images = 2 if turned else 1
+    assert everything["groups"] == 12 * images
+    assert everything["known_groups"] == {"a": 4 * images, "b": 4 * images}
+    assert (unseen["groups"], unseen["tiles"]) == (4 * images, {"a": 8, "b": 8})
+    assert unseen["known_groups"] == {"a": 0, "b": 0}
+
+
+def test_near_duplicates_are_sought_once_for_all_versions(coils):
+    folder = LabelledFolder(coils)
+    assert folder.records(Experiment()) is folder.records(Experiment(seed=5))
+    elsewhere = folder.records(Experiment(group_pattern=r"(line\d)"))
+    assert elsewhere is folder.records(Experiment()), "a pattern that names nothing leaves it to near-duplicates"
+
+
+def test_a_pattern_that_names_some_files_only_is_mended_in_the_folder(
+    by_name_and_by_likeness, trained_models, coils, capsys
+):
+    (coils / "ok/coil00_1.png").rename(coils / "ok/roll_1.png")
+    shared = [str(coils), "--models", str(trained_models)]
+    assert main(["evaluate", by_name_and_by_likeness[0], *shared]) == 1
+    told = capsys.readouterr().err
+    assert "for 23 files" in told
+    assert "for 1 others it does not, the first is ok/roll_1.png; give these files their group in labels.csv" in told
+    assert "widen" not in told
+    # Whose groups the pattern does not make, it does not hinder.
+    assert main(["compare", *by_name_and_by_likeness[::-1], *shared, "--unseen"]) == 0

@@ -1,9 +1,12 @@
 """An experiment file is taken whole or refused with the value that is wrong."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from model.network import PRESETS
-from training.config import load_experiment
+from training.config import Augmentation, Experiment, Settings, SplitShares, load_experiment
 from training.errors import UsageFault
 
 
@@ -22,6 +25,19 @@ def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
     assert load_experiment(None, {"preset": "rgb-224", "epochs": 3}).epochs == 3
 
 
+@pytest.mark.parametrize("preset", ["steel-128-local", "steel-64-local", "steel-128-deeper", "steel-64-deeper"])
+def test_what_is_said_of_one_change_leaves_the_recipe_s_others(tmp_path, preset):
+    file = tmp_path / "experiment.toml"
+    file.write_text(f'preset = "{preset}"\n[augmentation]\nflips = false\n')
+    experiment = load_experiment(file, {})
+    assert not experiment.augmentation.flips
+    assert experiment.augmentation.scale == 0.2
+    assert (experiment.synthetic_defects, experiment.moved_share) == (0.5, 1)
+    file.write_text(f'preset = "{preset}"\nmoved_share = 0.25\n[augmentation]\nscale = 0\n')
+    own = load_experiment(file, {})
+    assert (own.moved_share, own.augmentation.scale) == (0.25, 0)
+
+
 def test_a_network_of_ones_own(tmp_path):
     file = tmp_path / "experiment.toml"
     file.write_text("[network]\ninput_size = 32\n[[network.blocks]]\nfilters = 4\n")
@@ -34,6 +50,10 @@ def test_a_network_of_ones_own(tmp_path):
         ("epochs = 0", "epochs = 0"),
         ("epoch = 3", "epoch = 3"),
         ('preset = "steel-256"', "steel-256"),
+        ('preset = ["steel-128"]', r"preset = \['steel-128'\]: .*valid string"),
+        ("preset = { name = 1 }", "preset = .*valid string"),
+        ("[augmentation]\nblur = 0.5", "blur is 0 or more than 1 px: a pixel is one long"),
+        ("[augmentation]\nblur = 1.0", "blur = 1.0: blur is 0 or more than 1 px"),
         ("learning_rate = nan", "learning_rate"),
         ("seed = -1", "seed = -1"),
         ("epochs = ", "not valid TOML"),
@@ -52,3 +72,18 @@ def test_what_is_wrong_is_named(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageFault, match=r"nowhere\.toml cannot be read"):
         load_experiment(tmp_path / "nowhere.toml", {})
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+@pytest.mark.parametrize("settings", [Experiment, Augmentation, SplitShares])
+def test_every_key_has_a_row_with_its_default_in_the_guide(settings: type[Settings]):
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE))
+    told = {name: rows.get(name, "no row").strip("` ") for name in settings.model_fields}
+    words = {None: "none", True: "true", False: "false", (): "all", Augmentation(): "below", SplitShares(): "below"}
+    expected = {}
+    for name, default in settings():
+        expected[name] = words[default] if type(default) not in (int, float, str) else default
+    # A number may be written as 4 or as 4.0.
+    assert {name: type(expected[name])(value) for name, value in told.items()} == expected

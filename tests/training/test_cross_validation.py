@@ -1,10 +1,7 @@
 """No fold's figures know its groups, a stopped run ends like one that was not, and the version says whose they are."""
 
-import _thread
 import json
 import shutil
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from PIL import Image
 from model.artifact import read_manifest
 from model.engine import KerasEngine
 from model.registry import Registry
+from training import curves, report
 from training.__main__ import main
 from training.checkpoint import Checkpoint, Run
 from training.config import Experiment
@@ -22,11 +20,12 @@ from training.cross_figures import cross_figures
 from training.cross_validation import LOGITS, OutOfFold, cross_validate, finished_folds, fold_checkpoint
 from training.dataset import TileSet
 from training.errors import DataFault
-from training.evaluate import groups_used
+from training.evaluate import Examination, OutOfFoldFigures, groups_used
 from training.folds import deal_folds
 from training.prepare import labelled_records, read_folder
+from training.recipe import fit_network
 from training.run import evaluate_version, train
-from training.scan import fingerprint
+from training.scan import Record, fingerprint
 
 RECIPE = {
     "network": {"input_size": 16, "dense_units": 4, "blocks": [{"filters": 2, "kernel": 5, "stride": 2}]},
@@ -105,19 +104,21 @@ def test_a_network_does_not_change_with_the_groups_it_is_to_judge(whole, coils, 
     assert same_networks(before, after) == [number == before.fold_of[group] for number in range(2)]
 
 
-def test_stopped_in_the_second_fold_and_resumed_it_ends_like_a_run_that_was_not(whole, coils, tmp_path, capsys):
+def test_stopped_before_the_second_fold_and_resumed_it_ends_like_a_run_that_was_not(
+    whole, coils, tmp_path, capsys, monkeypatch
+):
     run, checkpoint = started(coils, tmp_path / "stopped")
     first, second = (fold_checkpoint(checkpoint, number).folder / LOGITS for number in range(2))
 
-    def stop() -> None:
-        while not first.exists():
-            time.sleep(0.001)
-        _thread.interrupt_main()
+    def fitted(*arguments):
+        # Ctrl-C at the one moment that matters here; tests/training/test_kill.py has the random ones.
+        if first.exists():
+            raise KeyboardInterrupt
+        return fit_network(*arguments)
 
-    watch = threading.Thread(target=stop, daemon=True)
-    watch.start()
+    monkeypatch.setattr("training.cross_validation.fit_network", fitted)
     assert main(["train", "--resume", str(checkpoint.folder), "--models", str(tmp_path / "models")]) == 130
-    watch.join()
+    monkeypatch.undo()
     assert "stopped after 1 of 2 folds; resume with: python -m training train" in capsys.readouterr().err
     assert not second.exists()
     assert finished_folds(checkpoint, 2) == 1
@@ -150,6 +151,11 @@ def test_the_version_says_whose_figures_they_are_and_that_no_group_is_left_to_te
     told = json.loads((models / "whole/report/report.json").read_text())
     assert told["metrics"] == {name: each.model_dump() for name, each in outcome.metrics.items()}
     assert told["known_groups"] == 0
+    passed = told["confusion"]["defect"]["ok"]
+    for rows in (told["by_defect_class"], told["by_defect_size"]):
+        escapes = sum(row["metrics"]["escape_rate"]["value"] * row["tiles"] for row in rows)
+        assert not rows or escapes == pytest.approx(passed)
+    assert told["robustness"][0]["metrics"]["escape_rate"] == told["metrics"]["escape_rate"]
     for file in ("model-card.md", "report.html"):
         page = (models / "whole/report" / file).read_text()
         assert "The figures are those of 2 networks of this recipe" in page
@@ -189,6 +195,22 @@ def test_defect_classes_without_ok_images_have_the_figures_of_classes(coils, tmp
     assert 0 <= outcome.metrics["class_accuracy"].value <= 1
     assert "auroc" not in outcome.metrics
     assert "class_accuracy" in outcome.cross_validation["mean"]
+
+
+def test_ok_tiles_in_one_fold_alone_are_a_fault_of_the_data(coils, tmp_path):
+    """Nobody said ok of an image, but the masks leave ok surface on one: then every fold needs some."""
+    shutil.rmtree(coils / "ok")
+    (coils / "masks").mkdir()
+    images = sorted(coils.glob("defect/*/*.png"))
+    for number, image in enumerate(images):
+        width = 48 if number == 0 else 16
+        Image.open(image).resize((width, 16)).save(image)
+        mask = np.zeros((16, width), np.uint8)
+        mask[4:10, 4:10] = 255
+        Image.fromarray(mask).save(coils / "masks" / image.name)
+    classes = SMALL.model_copy(update={"heads": "defect_class", "figures_only": True, "epochs": 1})
+    with pytest.raises(DataFault, match=r"fold-[12] of 2 has no ok tiles"):
+        train(*started(coils, tmp_path / "run", classes), tmp_path / "models")
 
 
 def test_folds_that_lack_a_label_are_a_fault_of_the_data(coils, tmp_path):
@@ -240,3 +262,62 @@ class TestCrossFigures:
         values = [fold["auroc"].value for fold in figures.folds]
         assert figures.summary()["mean"]["auroc"] == pytest.approx(np.mean(values))
         assert figures.summary()["spread"]["auroc"] == pytest.approx(np.std(values, ddof=1))
+
+
+@pytest.fixture(scope="module")
+def reported(found, figures, examine, synthetic_folder) -> tuple[Examination, dict]:
+    """What a report says of the made-up logits, of which the published thresholds 0.4 and 0.6 would call others.
+
+    A change of the tiles changes nothing, so that every row of robustness is about the same verdicts.
+    """
+    manifest = examine(synthetic_folder, lambda tiles: np.zeros(len(tiles))).manifest
+    types = ["fold" if number % 2 else "pit" for number in range(540)]
+    records = [
+        Record(f"{number}.png", Path(), "defect" if defect else "ok", types[number] if defect else "none", None, None)
+        for number, defect in enumerate(found.tiles.defect.tolist())
+    ]
+    examination = Examination(
+        manifest=manifest,
+        data="made-up",
+        records=records,
+        fitting=manifest.fitting,
+        tiles=replace(found.tiles, masked=np.where(found.tiles.defect, 20 + np.arange(540), 0)),
+        probabilities=figures.probabilities,
+        score=lambda tiles: np.zeros(len(tiles)),
+        seed=SMALL.seed,
+        out_of_fold=OutOfFoldFigures(
+            figures.thresholds, lambda tiles, numbers: figures.probabilities[numbers], "of folds"
+        ),
+    )
+    return examination, report.examine(examination)
+
+
+class TestReportOfFolds:
+    def test_every_row_counts_the_verdicts_of_the_confusion_table(self, figures, reported):
+        examination, told = reported
+        assert told["confusion"] == figures.confusion
+        assert told["metrics"] == {name: each.model_dump() for name, each in figures.metrics.items()}
+        escapes = told["confusion"]["defect"]["ok"]
+        false_calls = sum(told["confusion"]["ok"][verdict] for verdict in ("review", "defect"))
+        assert examination.escaped.sum() == escapes != (examination.probabilities < 0.4)[examination.tiles.defect].sum()
+        assert examination.false_called.sum() == false_calls
+        assert len(told["worst_escapes"]) == escapes
+        assert len(told["worst_false_calls"]) == false_calls
+        for rows in (told["by_defect_class"], told["by_defect_size"]):
+            assert len(rows) > 1
+            counted = sum(row["metrics"]["escape_rate"]["value"] * row["tiles"] for row in rows)
+            assert counted == pytest.approx(escapes)
+        assert sum(row["escapes"] for row in told["by_group"]) == escapes
+        assert sum(row["false_calls"] for row in told["by_group"]) == false_calls
+
+    def test_changed_tiles_are_judged_at_their_fold_s_thresholds(self, reported):
+        _, told = reported
+        for row in told["robustness"]:
+            assert row["metrics"] == {name: told["metrics"][name] for name in row["metrics"]}
+
+    def test_curves_mark_no_threshold_for_none_judges_all_tiles(self, reported):
+        examination, _ = reported
+        for draw in (curves.roc_picture, curves.precision_recall_picture, curves.histogram_picture):
+            own, shared = draw(examination.scores), draw(replace(examination.scores, own_thresholds=None))
+            marks = [str(picture).count(curves.MARK_COLOUR) for picture in (own, shared)]
+            assert marks[0] == 0 < marks[1]

@@ -138,8 +138,8 @@ def test_recall_counts_ties_as_false_calls():
 
 
 def test_confusion_counts_every_tile_once():
-    defect, probabilities, _ = sample(5, 30)
-    table = confusion(defect, probabilities, THRESHOLDS)
+    defect, probabilities, group = sample(5, 30)
+    table = confusion(Scores(defect, probabilities, group, THRESHOLDS))
     assert sum(sum(row.values()) for row in table.values()) == len(defect)
     assert table["defect"]["ok"] == int((probabilities[defect] < 0.5).sum())
     assert table["ok"]["defect"] == int((probabilities[~defect] >= 0.8).sum())
@@ -173,7 +173,7 @@ def test_no_sizes_where_no_pixel_was_counted(masked):
 def test_groups_add_up_to_the_confusion():
     defect, probabilities, group = sample(9, 30)
     table = by_group(Scores(defect, probabilities, group, THRESHOLDS))
-    whole = confusion(defect, probabilities, THRESHOLDS)
+    whole = confusion(Scores(defect, probabilities, group, THRESHOLDS))
     assert sum(row.escapes for row in table) == whole["defect"]["ok"]
     assert sum(row.false_calls for row in table) == whole["ok"]["review"] + whole["ok"]["defect"]
     assert sum(row.ok + row.defects for row in table) == len(defect)

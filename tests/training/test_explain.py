@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.artifact import Fitting
+from model.artifact import Fitting, Interval
+from model.calibration import PlattCalibrator
 from model.errors import SteelsightError
 from model.explain import Explainer
 from model.feature_maps import Stage, Window
@@ -119,6 +120,26 @@ class TestFolder:
     def test_the_page_states_the_inspector_s_probability(self, explained, explainer, image):
         probability = explainer.inspector.inspect(np.asarray(Image.open(image))).defect_probability
         assert f"defect probability <strong>{probability:.4f}</strong>" in (explained / "explain.html").read_text()
+
+    @pytest.mark.parametrize(
+        ("training", "told", "not_told"),
+        [
+            ({}, "The model's test figures: auroc 0.900.", "recipe"),
+            ({"figures": "Of K networks."}, "Of K networks. Of the recipe: auroc 0.900.", "test figures"),
+        ],
+    )
+    def test_says_whose_figures_it_shows(self, explainer, image, tiny_models, training, told, not_told):
+        figures = {
+            "metrics": {"auroc": Interval(value=0.9)},
+            "calibrator": PlattCalibrator(slope=1, intercept=0),
+            "training": training,
+        }
+        manifest = Registry(tiny_models).manifest(VERSION).model_copy(update=figures)
+        explanation = explainer.explain(np.asarray(Image.open(image)))
+        page = html.unescape(render(explanation, manifest, "image")["explain.html"].decode())
+        assert told in page
+        assert not_told not in page
+        assert ("fitted on surfaces of their own" in page) == (not training)
 
 
 class TestNetworksOfOtherShapes:

@@ -171,6 +171,11 @@ class Tilted:
         chosen = rng.integers(0, len(self.shown), count)
         return self.shown.tiles[chosen], np.where(self.shown.defect[chosen], "spot", "none")
 
+    @property
+    def shares(self):
+        defects = float(self.shown.defect.mean())
+        return {"none": 1 - defects, "spot": defects}
+
 
 def test_pretraining_hard_tiles_and_a_teacher_resume_bit_by_bit(tmp_path):
     """All that an epoch may be made of at once, stopped after the pre-training and while hard tiles are drawn."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from training.config import load_experiment
 from training.errors import DataFault, UsageFault
-from training.group_pattern import by_pattern, names_some
+from training.group_pattern import by_pattern, nameless
 from training.prepare import labelled_records
 from training.scan import Record
 
@@ -63,11 +63,10 @@ def test_a_pattern_that_is_none_is_wrong_usage(pattern, told):
         load_experiment(None, {"group_pattern": pattern})
 
 
-def test_a_folder_that_names_its_files_otherwise_is_told_apart_from_one_with_a_misspelt_file():
+def test_nameless_are_the_files_that_neither_have_a_group_nor_get_one():
     pattern = r"(coil\d)_"
-    assert not names_some(records("ok/a.png", "ok/b.png"), pattern)
-    assert names_some(records("ok/a.png", "ok/coil1_b.png"), pattern)
-    assert names_some(records("ok/a.png", group="g"), pattern), "nothing is left to name"
+    assert nameless(records("ok/a.png", "ok/coil1_b.png"), pattern) == ["ok/a.png"]
+    assert nameless(records("ok/a.png", group="g"), pattern) == []
 
 
 def test_an_experiment_with_a_pattern_gives_its_records_these_groups(tmp_path, write_image):

@@ -1,5 +1,7 @@
 """What each loss does to sure and unsure tiles, with hard and soft targets, and what class weights even out."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -65,16 +67,55 @@ def test_what_is_sure_beyond_rounding_has_a_finite_slope():
         assert slope[1] < -0.1
 
 
-@pytest.mark.parametrize("classes", [("ok", "defect"), ("ok", "pit", "fold", "scratch")])
-@pytest.mark.parametrize("defect_share", [0.1, 0.5, 0.8])
-def test_weighed_tiles_of_all_classes_add_up_to_the_same(classes, defect_share):
-    from training.losses import class_weights
+def sampler(kinds: list[str], defect_share: float):
+    """One surface and one tile of the grid for each kind, defects masked all over."""
+    from training.crops import CropSampler, Surface
+    from training.dataset import TileSet
 
-    kinds = len(classes) - 1
-    drawn = np.array([1 - defect_share] + [defect_share / kinds] * kinds)
-    weighed = drawn * class_weights(classes, defect_share)
-    assert np.allclose(weighed, 1 / len(classes))
-    assert weighed.sum() == pytest.approx(1)
+    surfaces, tiles, defect, file = {}, [], [], []
+    for number, kind in enumerate(kinds):
+        mask = np.full((32, 32), kind != "none")
+        surfaces[number] = Surface(np.full((32, 32), 100, np.uint8), mask, kind, kind)
+        tiles.append(np.full((16, 16), 100, np.uint8))
+        defect.append(kind != "none")
+        file.append(number)
+    grid = TileSet(np.stack(tiles), np.array(defect), np.array(kinds), np.array(file))
+    return CropSampler(surfaces, grid, 20, defect_share)
+
+
+@pytest.mark.parametrize("defect_share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize(
+    ("classes", "kinds"),
+    [
+        pytest.param(("ok", "defect"), ["none", "pit", "fold"], id="binary"),
+        pytest.param(("ok", "fold", "pit"), ["none", "pit", "fold"], id="classes"),
+        pytest.param(("ok", "fold", "pit"), ["pit", "fold"], id="no ok"),
+        pytest.param(("ok", "defect"), ["none"], id="no defects"),
+        pytest.param(("ok", "fold", "pit", "scale"), ["none", "pit", "fold"], id="a type that only other parts show"),
+    ],
+)
+def test_drawn_tiles_weigh_1_in_the_mean_and_all_drawn_classes_the_same(classes, kinds, defect_share):
+    """Of a real sampler, whatever it draws, through hard tiles and blends as well."""
+    from model.network import Block, NetworkConfig
+    from training.batches import Curriculum
+    from training.blend import blended
+    from training.hard_negatives import HardTiles
+
+    crops = sampler(kinds, defect_share)
+    mined = HardTiles(crops._tiles, 0.5, seed=0).mine(crops, 2, lambda tiles: np.zeros(len(tiles)))
+    samplers = [crops, mined]
+    if "none" in kinds and len(classes) == 2:
+        samplers.append(blended(crops, 0.5))
+    outputs = 1 if len(classes) == 2 else len(classes)
+    network = NetworkConfig(input_size=16, blocks=(Block(filters=2),), outputs=outputs)
+    experiment = Experiment(network=network, batch_size=4000, class_weights=True, defect_share=defect_share)
+    for each in samplers:
+        epoch = Curriculum(network, experiment, 1, each, classes, None, None, None).epoch(1, lambda tiles: tiles)
+        _, targets, weights = epoch[0]
+        assert weights.mean() == pytest.approx(1, abs=0.06)
+        number = targets[:, 0] if outputs == 1 else targets.argmax(axis=1)
+        sums = [weights[number == drawn].sum() for drawn in np.unique(number)]
+        assert np.array(sums) / np.mean(sums) == pytest.approx(1, abs=0.15)
 
 
 def test_a_batch_tells_what_each_tile_counts_by_the_class_it_was_drawn_of():
@@ -84,6 +125,8 @@ def test_a_batch_tells_what_each_tile_counts_by_the_class_it_was_drawn_of():
     class Draws:
         def draw(self, count, rng):
             return rng.integers(0, 256, (count, 16, 16), np.uint8), rng.choice(["none", "pit", "fold"], count)
+
+        shares: ClassVar = {"none": 0.2, "pit": 0.4, "fold": 0.4}
 
     def soften(images, targets):
         assert images.shape == (8, 16, 16, 1)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from model.registry import Registry
+from training.__main__ import main
+from training.checkpoint import Checkpoint, Run
 from training.config import Experiment, SplitShares
 from training.prepare import labelled_records
 from training.scan import fingerprint
@@ -155,6 +157,31 @@ def test_check_takes_groups_from_file_names_and_tells_a_faulty_folder_in_json(tm
     assert "names no group for 9 of 9 files" in json.loads(nameless.stdout)["error"]
     assert "names no group for 9 of 9 files" in nameless.stderr.splitlines()[-1]
     assert training(*command, "coil(").returncode == 2
+
+
+def test_what_publishes_nothing_is_not_activated_wherever_that_is_said(folder, tmp_path, capsys):
+    config = tmp_path / "figures.toml"
+    config.write_text("folds = 2\nfigures_only = true\n")
+    command = ["--models", str(tmp_path / "home/models"), "--activate"]
+    assert main(["train", str(folder), "--config", str(config), *command]) == 2
+    assert "leave out one of them" in capsys.readouterr().err
+    assert not (tmp_path / "home/runs").exists(), "wrong usage must not leave a run behind"
+
+    kept = Checkpoint(tmp_path / "home/runs/v")
+    records = labelled_records(folder, Experiment())
+    measured = Experiment(folds=2, figures_only=True)
+    kept.start(Run(version="v", data=folder, fingerprint=fingerprint(records), experiment=measured))
+    assert main(["train", "--resume", str(kept.folder), *command]) == 2
+    assert "leave out one of them" in capsys.readouterr().err
+    assert not (kept.folder / "fold-1").exists()
+
+
+def test_moved_defects_alone_cannot_pretrain_on_whole_images(folder, tmp_path, capsys):
+    config = tmp_path / "whole.toml"
+    config.write_text('fit = "resize"\nmoved_share = 1.0\npretraining = 2\n')
+    assert main(["train", str(folder), "--config", str(config), "--models", str(tmp_path / "home/models")]) == 2
+    assert "pretraining = 2 with moved_share = 1 has nothing to" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "home/runs").exists(), "wrong usage must not leave a run behind"
 
 
 @pytest.mark.parametrize(

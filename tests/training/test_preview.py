@@ -12,7 +12,9 @@ from training.__main__ import main
 from training.augment import augment
 from training.config import Augmentation, Experiment
 from training.contact_sheet import MARK, Picture, Row, contact_sheet
-from training.preview import CHANGES, NOTHING, _AlwaysAt, write_preview
+from training.crops import CropSampler, Surface
+from training.dataset import TileSet
+from training.preview import CHANGES, LEFT, NOTHING, _AlwaysAt, _blends, write_preview
 
 EVERYTHING = Augmentation(turns=True, blur=6, scale=0.2)
 
@@ -108,14 +110,14 @@ class TestPreview:
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
     def test_what_is_off_is_said_and_not_shown(self, synthetic_folder, tmp_path):
-        written = write_preview(synthetic_folder, Experiment(augmentation=NOTHING), tmp_path / "out")
+        written = write_preview(synthetic_folder, Experiment(augmentation=NOTHING), tmp_path / "out", tmp_path)
         assert written.sheets == ("drawn",)
         page = written.page.read_text()
         assert "gain, offset, gamma, gradient, blur, noise, flips, turns, scale" in page
         assert not (tmp_path / "out/limits.png").exists()
 
     def test_without_augmentation_what_is_drawn_is_what_the_network_gets(self, synthetic_folder, tmp_path):
-        write_preview(synthetic_folder, Experiment(augmentation=NOTHING), tmp_path / "out")
+        write_preview(synthetic_folder, Experiment(augmentation=NOTHING), tmp_path / "out", tmp_path)
         sheet = np.asarray(Image.open(tmp_path / "out/drawn.png"))
         # The first row: an ok tile as drawn, an empty place for the outline, and what became of it.
         first = sheet[25 : 25 + 128, 112 : 112 + 128]
@@ -131,3 +133,51 @@ class TestPreview:
         write_image(tmp_path / "data/ok/a.png", 1)
         assert main(["preview", str(tmp_path / "data"), "--out", str(tmp_path / "out")]) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+    def test_a_network_that_training_refuses_is_refused(self, synthetic_folder, tmp_path, capsys):
+        arguments = ["preview", str(synthetic_folder), "--preset", "rgb-224", "--out", str(tmp_path / "out")]
+        assert main(arguments) == 2
+        assert "take a network with one output" in capsys.readouterr().err
+
+    def test_whole_images_show_neither_moved_defects_nor_other_distances(self, synthetic_folder, tmp_path):
+        """Training blends none of them there, and cuts no window out of them."""
+        recipe = Experiment(preset="steel-64-local", fit="resize", augmentation=Augmentation(scale=0.2))
+        assert recipe.synthetic_defects
+        written = write_preview(synthetic_folder, recipe, tmp_path / "out", tmp_path)
+        assert written.sheets == ("drawn", "limits")
+        assert "Off, and so not shown above: blur, turns, scale." in written.page.read_text()
+        drawn = recipe.model_copy(update={"moved_share": 0.5})
+        assert "blended" in write_preview(synthetic_folder, drawn, tmp_path / "out", tmp_path).sheets
+
+    def test_with_folds_all_groups_are_drawn_from(self, tmp_path, write_image, capsys):
+        """Two groups of each label are enough for two folds, and far too few for four parts."""
+        for number in range(2):
+            write_image(tmp_path / f"data/ok/{number}.png", np.full((64, 64), 60 + 60 * number, np.uint8))
+            write_image(tmp_path / f"data/defect/{number}.png", np.full((64, 64), 90 + 60 * number, np.uint8))
+        rows = [f"{kind}/{number}.png,{kind},{kind}{number}" for kind in ("ok", "defect") for number in range(2)]
+        (tmp_path / "data/labels.csv").write_text("\n".join(["file,label,group", *rows]) + "\n")
+        plain = Experiment(preset="steel-64", augmentation=NOTHING, folds=2)
+        page = write_preview(tmp_path / "data", plain, tmp_path / "out", tmp_path).page
+        sheet = np.asarray(Image.open(tmp_path / "out/drawn.png"))
+        assert all(places(sheet, np.full((64, 64), level, np.uint8)) for level in (60, 90, 120, 150))
+        assert "all groups" in page.read_text()
+        (tmp_path / "folds.toml").write_text("folds = 3\n")
+        arguments = ["preview", str(tmp_path / "data"), "--config", str(tmp_path / "folds.toml")]
+        assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+        assert "take fewer folds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("level", "blended"), [(0, False), (120, True)])
+def test_an_own_defect_that_stayed_is_not_called_blended(level, blended):
+    """On a black tile nothing that is blended would be seen."""
+    surfaces = {}
+    for number, kind in enumerate(("pit", "none")):
+        mask = np.zeros((64, 64), np.bool_)
+        mask[6:14, 6:14] = kind == "pit"
+        surfaces[number] = Surface(np.where(mask, 250, level).astype(np.uint8), mask, kind, kind)
+    frames = np.stack([surface.frame for surface in surfaces.values()])
+    grid = TileSet(frames, np.array([True, False]), np.array(["pit", "none"]), np.arange(2))
+    rows = list(_blends(CropSampler(surfaces, grid, 20), Experiment(moved_share=1), np.random.default_rng(0)))
+    captions = [picture.caption for row in rows for picture in row.pictures if picture and picture.caption]
+    assert len(captions) == 24
+    assert set(captions) == {"pit" if blended else f"{LEFT}: pit"}

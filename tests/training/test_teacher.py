@@ -130,6 +130,22 @@ def test_without_a_teacher_nothing_is_asked(student, tmp_path):
     assert teachers_split(run, tmp_path / "nowhere") is None
 
 
+def test_a_preview_shows_what_the_teachers_split_leaves_to_draw_from(taught, student, tmp_path):
+    from training.preview import write_preview
+
+    def drawn(run: Run, models: Path) -> bytes:
+        write_preview(run.data, run.experiment, tmp_path / "out", models)
+        return (tmp_path / "out/drawn.png").read_bytes()
+
+    alone = student(teacher=None)
+    own = split(labelled_records(alone.data, alone.experiment), alone.experiment.split, alone.experiment.seed)
+    as_ever = drawn(alone, tmp_path)
+    agreeing = {"fingerprint": alone.fingerprint, "split": {group: str(part) for group, part in own.items()}}
+    models = taught()
+    assert drawn(student(), models) != as_ever
+    assert drawn(student(), taught(data=agreeing)) == as_ever
+
+
 def test_a_teacher_of_other_data_is_refused(taught, student):
     with pytest.raises(DataFault, match="train the teacher on this folder as it is now"):
         require_teacher(student(), Fit.TILE, taught(data={"fingerprint": "0" * 64, "split": {"a": "train"}}))
