@@ -22,6 +22,7 @@ from training.crops import Kinds, Sampler
 from training.dataset import TileSet
 from training.devices import precision, strategy_on, training_devices
 from training.hard_negatives import HardTiles
+from training.interrupt import Interruptions
 from training.logs import Log
 from training.losses import loss_of
 from training.progress import Progress
@@ -67,17 +68,22 @@ def fit(
         averaged = logits_model(build(network))
         averaged.set_weights(model.get_weights())
     average = WeightAverage(model, averaged, experiment.averaging, steps * state.finished)
-    with Log(run.folder, state, steps) as log, Progress(state, experiment.epochs, steps) as progress:
+    with (
+        Interruptions() as interruptions,
+        Log(run.folder, state, steps) as log,
+        Progress(state, experiment.epochs, steps) as progress,
+    ):
         while state.finished < experiment.epochs and not state.stale(experiment.patience):
             begun, number = time.monotonic(), state.finished + 1
             batches = curriculum.epoch(number, lambda some: defect_logit(_logits(averaged, some)))
             _reseed_dropout(model, experiment.seed, number)
-            loss, rate = _one_epoch(model, batches, average, progress)
+            loss, rate = _one_epoch(model, batches, average, progress, interruptions)
             figures = _figures(averaged, validation, validation_kinds, classes)
             state = state.after(Epoch(number=number, loss=loss, learning_rate=rate, **figures))
             log.add(state.history[-1], time.monotonic() - begun)
             run.save(state, model, averaged)
             progress.epoch(state)
+            interruptions.check()
     return state
 
 
@@ -117,10 +123,19 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def _one_epoch(
-    model: keras.Model, batches: EpochOfTiles, average: WeightAverage, progress: Progress
+    model: keras.Model,
+    batches: EpochOfTiles,
+    average: WeightAverage,
+    progress: Progress,
+    interruptions: Interruptions,
 ) -> tuple[float, float]:
     """Mean loss of one epoch, and the learning rate at its end."""
-    tell = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progress.batch(logs["loss"]))
+
+    def after_batch(batch: int, logs: dict[str, float]) -> None:
+        progress.batch(logs["loss"])
+        interruptions.check()
+
+    tell = keras.callbacks.LambdaCallback(on_train_batch_end=after_batch)
     history = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[average, tell]).history
     rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
     return float(history["loss"][0]), float(rate)

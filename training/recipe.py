@@ -7,6 +7,7 @@ from training.checkpoint import Checkpoint, State
 from training.classes import tile_kinds
 from training.config import Experiment
 from training.hard_negatives import HardTiles
+from training.interrupt import Interruptions
 from training.prepare import Prepared
 from training.split import Part
 from training.teacher import Teacher
@@ -22,8 +23,10 @@ def fit_network(
 
     Raises KeyboardInterrupt on Ctrl-C with every finished epoch kept.
     """
-    # Keras is imported here and not above, so that wrong usage and unusable data are told at once.
-    from training.fit import fit, trained_network
+    # Keras is imported here and not above, so that wrong usage and unusable data are told at once; and whole, for
+    # half an import cannot be mended.
+    with Interruptions():
+        from training.fit import fit, trained_network
 
     network = experiment.resolved_network(prepared.classes)
     train, validation = prepared.parts[Part.TRAIN], prepared.validation
