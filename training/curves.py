@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -170,8 +170,9 @@ def svg(figure: Figure, title: str) -> Markup:
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'\s(xmlns(:xlink)?|width|height)="[^"]*"', "", drawing, count=4)
+    named = f'<svg role="img" aria-label="{escape(title)}"'
     # matplotlib escapes every text it writes, so that a class name cannot become an element.
-    return Markup(drawing.replace(INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{title}"', 1))  # noqa: S704
+    return Markup(drawing.replace(INK, "currentColor").replace("<svg", named, 1))  # noqa: S704
 
 
 def _square(x: str, y: str) -> tuple[Figure, Axes]:

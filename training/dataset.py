@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -162,10 +162,3 @@ def _cover(frame: Frame, mask: npt.NDArray[np.bool_], fitting: Fitting) -> tuple
     tiles = np.concatenate(list(grid.batches(frame, len(grid))))
     masks = np.concatenate(list(grid.batches(shown, len(grid))))
     return tiles, masks.sum(axis=(1, 2), dtype=np.intp)
-
-
-def batch_indices(count: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.intp]]:
-    """All of `count` indices once, in random order, `size` at a time."""
-    order = rng.permutation(count)
-    for start in range(0, count, size):
-        yield order[start : start + size]

@@ -10,7 +10,7 @@ from model.image import decode
 from model.inspector import Inspector
 from model.tiling import Fit
 from model.verdict import Thresholds
-from training.dataset import batch_indices, choose_fit, cut
+from training.dataset import choose_fit, cut
 from training.grouping import with_groups
 from training.scan import scan
 
@@ -111,9 +111,3 @@ def test_tiles_leave_nothing_on_the_disk(tmp_path, write_image):
     tiles = tiles_of(tmp_path, Fitting(tile=TILE, stride=TILE))
     assert tiles.tiles.sum() > 0
     assert [path.name for path in tmp_path.iterdir()] == ["ok"]
-
-
-def test_an_epoch_takes_every_tile_once():
-    batches = list(batch_indices(101, 32, np.random.default_rng(0)))
-    assert sorted(np.concatenate(batches)) == list(range(101))
-    assert [len(batch) for batch in batches] == [32, 32, 32, 5]
