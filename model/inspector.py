@@ -3,8 +3,9 @@
 The same object serves the HTTP requests, `python -m model inspect` and the evaluation after training.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -74,9 +75,41 @@ class Inspector:
 
     def inspect(self, frame: Frame) -> Inspection:
         """Judge one uint8 frame of shape (height, width), each side at least 2 px."""
+        return self.inspect_all([frame])[0]
+
+    def inspect_all(self, frames: Sequence[Frame]) -> list[Inspection]:
+        """Judge frames of any sizes together, in order: their tiles share the engine's batches.
+
+        A tile's probability depends on its company by rounding alone.
+        """
+        if not frames:
+            return []
+        covers = [self._cover(frame) for frame in frames]
+        logits = self._logits(_packed(grid.batches(covered, BATCH_TILES) for covered, grid in covers))
+        ends = np.cumsum([len(grid) for _, grid in covers])[:-1]
+        own = np.split(logits, ends)
+        return [self._judged(frame, grid, its) for frame, (_, grid), its in zip(frames, covers, own, strict=True)]
+
+    def probabilities(self, tiles: Frame) -> Probabilities:
+        """Calibrated defect probability of tiles that are cut already: uint8 (n, tile, tile) -> float64 (n,)."""
+        return self.calibrator.probabilities(self.logits(tiles)) if len(tiles) else np.empty(0)
+
+    def logits(self, tiles: Frame) -> Logits:
+        """Logits of at least one tile that is cut already: uint8 (n, tile, tile) -> float32 (n, outputs)."""
+        return self._logits(tiles[start : start + BATCH_TILES] for start in range(0, len(tiles), BATCH_TILES))
+
+    def class_probabilities(self, logits: Logits) -> Probabilities | None:
+        """Calibrated probability of each class, (n, classes), from `logits`; None where no classes are told apart."""
+        return self.calibrator.class_probabilities(logits) if logits.shape[1] > 1 else None
+
+    def warm(self) -> None:
+        """Run the engine once on a blank batch, so that the first frame does not pay for its start."""
+        size = self.fitting.tile
+        self.engine.logits(np.zeros((BATCH_TILES, size, size), np.uint8))
+
+    def _judged(self, frame: Frame, grid: TileGrid, logits: Logits) -> Inspection:
+        """What the logits of a frame's tiles, (tiles, outputs) row by row, say of it."""
         height, width = frame.shape
-        covered, grid = self._cover(frame)
-        logits = self._logits(grid.batches(covered, BATCH_TILES))
         shape = len(grid.rows), len(grid.columns)
         scores = self.calibrator.probabilities(logits).reshape(shape)
         named = self._defect_classes(logits)
@@ -96,23 +129,6 @@ class Inspector:
             scores=scores,
         )
 
-    def probabilities(self, tiles: Frame) -> Probabilities:
-        """Calibrated defect probability of tiles that are cut already: uint8 (n, tile, tile) -> float64 (n,)."""
-        return self.calibrator.probabilities(self.logits(tiles)) if len(tiles) else np.empty(0)
-
-    def logits(self, tiles: Frame) -> Logits:
-        """Logits of at least one tile that is cut already: uint8 (n, tile, tile) -> float32 (n, outputs)."""
-        return self._logits(tiles[start : start + BATCH_TILES] for start in range(0, len(tiles), BATCH_TILES))
-
-    def class_probabilities(self, logits: Logits) -> Probabilities | None:
-        """Calibrated probability of each class, (n, classes), from `logits`; None where no classes are told apart."""
-        return self.calibrator.class_probabilities(logits) if logits.shape[1] > 1 else None
-
-    def warm(self) -> None:
-        """Run the engine once on a blank batch, so that the first frame does not pay for its start."""
-        size = self.fitting.tile
-        self.engine.logits(np.zeros((BATCH_TILES, size, size), np.uint8))
-
     def _cover(self, frame: Frame) -> tuple[Frame, TileGrid]:
         """The frame as the tiles see it, and where they lie on it."""
         tile, stride = self.fitting.tile, self.fitting.stride
@@ -128,3 +144,17 @@ class Inspector:
         if logits.shape[1] == 1:
             return None
         return np.asarray(np.array(self.classes[1:])[defect_class_logits(logits).argmax(axis=1)])
+
+
+def _packed(frames: Iterable[Iterable[Frame]]) -> Iterator[Frame]:
+    """The tiles of all frames in order, in as few batches of at most `BATCH_TILES` as keep a frame's own whole."""
+    waiting: list[Frame] = []
+    count = 0
+    for batch in chain.from_iterable(frames):
+        if count + len(batch) > BATCH_TILES:
+            yield np.concatenate(waiting)
+            waiting, count = [], 0
+        waiting.append(batch)
+        count += len(batch)
+    if waiting:
+        yield np.concatenate(waiting)

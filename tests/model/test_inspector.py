@@ -229,6 +229,35 @@ class TestLoad:
         inspector.warm()
 
 
+class TestTogether:
+    def test_each_is_judged_as_alone(self, inspector, steel_frame):
+        frames = [steel_frame(height, width, seed, 1) for seed, (height, width) in enumerate(SIZES)]
+        together = inspector.inspect_all(frames)
+        assert len(together) == len(frames)
+        for frame, one in zip(frames, together, strict=True):
+            alone = inspector.inspect(frame)
+            np.testing.assert_allclose(one.scores, alone.scores, atol=1e-6)
+            assert (one.height, one.width, one.quality) == (alone.height, alone.width, alone.quality)
+            assert len(one.events) == len(alone.events)
+
+    def test_small_frames_share_a_batch(self, naming, steel_tiles):
+        tiles = steel_tiles(2 * BATCH_TILES + 1, TILE)
+        asked = []
+
+        class Counted:
+            name = naming.engine.name
+
+            def logits(self, batch):
+                asked.append(len(batch))
+                return naming.engine.logits(batch)
+
+        dataclasses.replace(naming, engine=Counted()).inspect_all(list(tiles))
+        assert asked == [BATCH_TILES, BATCH_TILES, 1]
+
+    def test_none(self, inspector):
+        assert inspector.inspect_all([]) == []
+
+
 def test_probabilities_of_many_and_of_few_tiles(inspector, steel_tiles):
     tiles = steel_tiles(70, TILE)
     together = inspector.probabilities(tiles)
