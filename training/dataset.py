@@ -68,53 +68,95 @@ def choose_fit(records: Sequence[Record], wanted: ChosenFit = "auto") -> Fit:
     return Fit(wanted)
 
 
+class Surfaces:
+    """The frames that tiles were cut from and their masks, on disk, by number of the record.
+
+    Training draws its tiles from them at any position, and reads no image a second time. They are added within a
+    `with` and read after it. They lie in an unnamed file below `scratch`, whose space is returned when they are
+    dropped, even after a crash.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed at the end of the `with`
+        self._at: dict[int, tuple[int, tuple[int, int]]] = {}
+        self._stored: Frame = np.empty(0, np.uint8)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            self._file.flush()
+            if self._at:
+                self._stored = np.memmap(self._file, np.uint8, "r")
+
+    def add(self, number: int, frame: Frame, mask: Mask) -> None:
+        """Keep one; uint8 and bool of the same shape (height, width)."""
+        height, width = frame.shape
+        self._at[number] = self._file.tell(), (height, width)
+        frame.tofile(self._file)
+        mask.tofile(self._file)
+
+    def __getitem__(self, number: int) -> tuple[Frame, Mask]:
+        """Frame and mask of a record that was added; not to be written to. Raises KeyError for one that was not."""
+        start, shape = self._at[number]
+        size = shape[0] * shape[1]
+        frame, mask = self._stored[start : start + size], self._stored[start + size : start + 2 * size]
+        return frame.reshape(shape), mask.view(np.bool_).reshape(shape)
+
+
 def cut(
     records: Sequence[Record],
     fitting: Fitting,
     min_defect_pixels: int,
     scratch: Path,
     on_image: Callable[[], object] = lambda: None,
+    keep: Surfaces | None = None,
 ) -> TileSet:
-    """Cut and label all records; the tiles lie in an unnamed file below `scratch`, so memory stays bounded."""
+    """Cut and label all records; the tiles lie in an unnamed file below `scratch`, so memory stays bounded.
+
+    keep: is given the surface of every record that could be used.
+    """
     left_out: Counter[str] = Counter()
     counts: list[int] = []
     defect: list[npt.NDArray[np.bool_]] = []
     masked: list[npt.NDArray[np.intp]] = []
     with tempfile.TemporaryFile(dir=scratch) as file:
-        for record in records:
-            tiles, labels, pixels = _label_tiles(record, fitting, min_defect_pixels, left_out)
+        for number, record in enumerate(records):
+            on_image()
+            try:
+                frame, mask = surface(record, fitting)
+            except (SteelsightError, _Unusable) as error:
+                left_out[error.args[0] if isinstance(error, _Unusable) else "images that cannot be read"] += 1
+                counts.append(0)
+                continue
+            if keep is not None:
+                keep.add(number, frame, mask)
+            tiles, labels, pixels = _label_tiles(frame, mask, fitting, min_defect_pixels, left_out)
             tiles.tofile(file)
             counts.append(len(tiles))
             defect.append(labels)
             masked.append(pixels)
-            on_image()
         file.flush()
         shape = (sum(counts), fitting.tile, fitting.tile)
         # The mapping outlives the closed file, and the space is returned when it is dropped, even after a crash.
         stored = np.memmap(file, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
     return TileSet(
         tiles=stored,
-        defect=np.concatenate(defect),
+        defect=np.concatenate([np.empty(0, np.bool_), *defect]),
         group=np.repeat([str(record.group) for record in records], counts),
         file=np.repeat(np.arange(len(records)), counts),
         left_out=left_out,
-        masked=np.concatenate(masked),
+        masked=np.concatenate([np.empty(0, np.intp), *masked]),
     )
 
 
 def _label_tiles(
-    record: Record, fitting: Fitting, min_defect_pixels: int, left_out: Counter[str]
+    frame: Frame, mask: Mask, fitting: Fitting, min_defect_pixels: int, left_out: Counter[str]
 ) -> tuple[Frame, npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Tiles uint8 (n, tile, tile), labels bool (n,) and masked pixels (n,); n is 0 for an image that is left out."""
-    nothing = np.empty((0, fitting.tile, fitting.tile), np.uint8), np.empty(0, np.bool_), np.empty(0, np.intp)
-    try:
-        frame = decode(record.path.read_bytes())
-        if fitting.fit is Fit.RESIZE:
-            return resize(frame, fitting.tile)[np.newaxis], np.array([record.label == "defect"]), np.zeros(1, np.intp)
-        mask = _mask(record, frame)
-    except (SteelsightError, _Unusable) as error:
-        left_out[error.args[0] if isinstance(error, _Unusable) else "images that cannot be read"] += 1
-        return nothing
+    """Of one surface: tiles uint8 (n, tile, tile), labels bool (n,) and masked pixels (n,)."""
+    if fitting.fit is Fit.RESIZE:
+        return frame[np.newaxis], np.array([mask.any()]), np.zeros(1, np.intp)
     tiles, masked_pixels = _cover(frame, mask, fitting)
     defect, ok = masked_pixels >= min_defect_pixels, masked_pixels == 0
     if unclear := int((~defect & ~ok).sum()):
@@ -124,9 +166,10 @@ def _label_tiles(
 
 
 def surface(record: Record, fitting: Fitting) -> tuple[Frame, Mask]:
-    """Frame and mask of a record that `cut` found usable, both of the same shape and at least a tile on each side.
+    """Frame and mask of a record, both of the same shape and at least a tile on each side.
 
-    Where whole images are resized, the mask of a defect is white all over.
+    Where whole images are resized, the mask of a defect is white all over. Raises `SteelsightError` for an image that
+    cannot be read, `_Unusable` for a defect that no mask tells.
     """
     frame = decode(record.path.read_bytes())
     if fitting.fit is Fit.RESIZE:
@@ -153,12 +196,10 @@ def _mask(record: Record, frame: Frame) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _cover(frame: Frame, mask: npt.NDArray[np.bool_], fitting: Fitting) -> tuple[Frame, npt.NDArray[np.intp]]:
-    """All tiles of a frame, and the masked pixels in each."""
-    frame = extend(frame, fitting.tile)
-    shown = extend(mask.astype(np.uint8), fitting.tile)
+def _cover(frame: Frame, mask: Mask, fitting: Fitting) -> tuple[Frame, npt.NDArray[np.intp]]:
+    """All tiles of a frame of at least one tile, and the masked pixels in each."""
     height, width = frame.shape
     grid = TileGrid.cover(height, width, fitting.tile, fitting.stride)
     tiles = np.concatenate(list(grid.batches(frame, len(grid))))
-    masks = np.concatenate(list(grid.batches(shown, len(grid))))
+    masks = np.concatenate(list(grid.batches(mask.view(np.uint8), len(grid))))
     return tiles, masks.sum(axis=(1, 2), dtype=np.intp)

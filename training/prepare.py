@@ -15,7 +15,7 @@ from training.checkpoint import Checkpoint, Run
 from training.classes import class_names, tile_kinds
 from training.config import Experiment
 from training.crops import CropSampler, Surface
-from training.dataset import TileSet, choose_fit, cut, surface
+from training.dataset import Surfaces, TileSet, choose_fit, cut
 from training.errors import DataFault, UsageFault
 from training.group_pattern import by_pattern
 from training.grouping import with_groups
@@ -27,13 +27,14 @@ from training.split import Part, split
 class CutFolder:
     """A data folder, scanned and cut into labelled tiles: what every split of it starts from.
 
-    classes: what the network tells apart, ok first. tiles: all of them, on disk.
+    classes: what the network tells apart, ok first. tiles, surfaces: all of them, on disk.
     """
 
     classes: tuple[str, ...]
     records: list[Record]
     fitting: Fitting
     tiles: TileSet
+    surfaces: Surfaces
 
     def of(self, groups: Collection[str], where: str, needed: int) -> TileSet:
         """The tiles of some groups, in memory. Raises `DataFault` unless both labels are among them.
@@ -99,16 +100,18 @@ def read_folder(run: Run, scratch: Path) -> CutFolder:
         tile=experiment.resolved_network().input_size,
         stride=experiment.resolved_stride(),
     )
-    tiles = cut_all(records, fitting, experiment.min_defect_pixels, scratch)
-    return CutFolder(class_names(tile_kinds(tiles, records), experiment.heads), records, fitting, tiles)
+    with Surfaces(scratch) as surfaces:
+        tiles = cut_all(records, fitting, experiment.min_defect_pixels, scratch, surfaces)
+    classes = class_names(tile_kinds(tiles, records), experiment.heads)
+    return CutFolder(classes, records, fitting, tiles, surfaces)
 
 
 def prepared_for(
     folder: CutFolder, groups: dict[str, Part], parts: dict[Part, TileSet], experiment: Experiment
 ) -> Prepared:
-    """What a fit on the train part of `parts` needs; the surfaces it draws tiles from are read into memory."""
+    """What a fit on the train part of `parts` needs."""
     train = parts[Part.TRAIN]
-    surfaces = {number: _surface(folder.records[number], folder.fitting) for number in np.unique(train.file).tolist()}
+    surfaces = {number: _surface(folder, number) for number in np.unique(train.file).tolist()}
     scale = drawn_scale(experiment, folder.fitting.fit)
     crops = CropSampler(surfaces, train, experiment.min_defect_pixels, experiment.defect_share, scale)
     left_out = dict(folder.tiles.left_out)
@@ -153,15 +156,17 @@ def of_types(records: list[Record], defect_types: Collection[str] | None, data: 
     return [record for record in records if record.label == "ok" or record.defect_type in defect_types]
 
 
-def cut_all(records: list[Record], fitting: Fitting, min_defect_pixels: int, scratch: Path) -> TileSet:
-    """All tiles, with a progress bar."""
+def cut_all(
+    records: list[Record], fitting: Fitting, min_defect_pixels: int, scratch: Path, keep: Surfaces | None = None
+) -> TileSet:
+    """All tiles, with a progress bar. keep: is given the surfaces they are cut from."""
     with tqdm(total=len(records), desc="reading", unit="image", disable=not sys.stderr.isatty()) as bar:
-        return cut(records, fitting, min_defect_pixels, scratch, bar.update)
+        return cut(records, fitting, min_defect_pixels, scratch, bar.update, keep)
 
 
-def _surface(record: Record, fitting: Fitting) -> Surface:
-    frame, mask = surface(record, fitting)
-    return Surface(frame, mask, record.defect_type, str(record.group))
+def _surface(folder: CutFolder, number: int) -> Surface:
+    record = folder.records[number]
+    return Surface(*folder.surfaces[number], record.defect_type, str(record.group))
 
 
 def require_both_labels(tiles: TileSet, where: str, needed: int = len(Part)) -> None:

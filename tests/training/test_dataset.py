@@ -10,7 +10,7 @@ from model.image import decode
 from model.inspector import Inspector
 from model.tiling import Fit
 from model.verdict import Thresholds
-from training.dataset import choose_fit, cut
+from training.dataset import Surfaces, choose_fit, cut, surface
 from training.grouping import with_groups
 from training.scan import scan
 
@@ -70,6 +70,27 @@ def test_tiles_are_labelled_from_the_mask(tmp_path, write_image):
     assert tiles.left_out == {"tiles with 1 to 19 masked pixels": 1}
     assert tiles.file.tolist() == [0, 0, 0, 1]
     assert np.array_equal(tiles.tiles[0], decode((tmp_path / "defect/a.png").read_bytes())[:, :TILE])
+
+
+@pytest.mark.parametrize("fit", list(Fit))
+def test_surfaces_are_kept_as_they_were_cut(tmp_path, write_image, fit):
+    grey = np.random.default_rng(0).integers(0, 256, (2 * TILE, 3 * TILE), np.uint8)
+    mask = np.zeros_like(grey)
+    mask[5:9, 7:40] = 255
+    write_image(tmp_path / "defect/a.png", grey)
+    write_image(tmp_path / "masks/a.png", mask)
+    write_image(tmp_path / "ok/b.png", 2, (8, TILE))
+    (tmp_path / "ok/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    write_image(tmp_path / "ok/c.png", 3, (TILE, TILE))
+    records, fitting = with_groups(scan(tmp_path)), Fitting(fit=fit, tile=TILE, stride=TILE)
+    with Surfaces(tmp_path) as kept:
+        tiles = cut(records, fitting, 20, tmp_path, keep=kept)
+    for number in np.unique(tiles.file).tolist():
+        for ours, read in zip(kept[number], surface(records[number], fitting), strict=True):
+            assert ours.dtype == read.dtype
+            assert np.array_equal(ours, read)
+    with pytest.raises(KeyError):
+        kept[next(number for number, record in enumerate(records) if record.path.name == "broken.png")]
 
 
 def test_images_that_cannot_be_labelled_are_left_out_and_counted(tmp_path, write_image):
