@@ -45,8 +45,18 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Each single figure; the tables go into docs/performance.md.
+FIGURES = $(dir $(MODELS))benchmarks
+measure = $(if $(wildcard benchmarks/$(1).py),$(BIN)/python -m benchmarks.document $(1) $(2))
+
 bench: $(READY) $(ACTIVE)
-	$(BIN)/python -m benchmarks.serving --models $(MODELS)
+	mkdir -p $(FIGURES)
+	$(call measure,engines,--models $(MODELS))
+	$(call measure,serving,--models $(MODELS))
+	$(call measure,frames,--models $(MODELS))
+	$(call measure,decode,--json $(FIGURES)/decode.json)
+	$(call measure,swap,--models $(MODELS))
+	$(BIN)/python -m benchmarks.peers --models $(MODELS)
 
 # Needs uv. Hashes, and no registry's address.
 LOCK = uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 pyproject.toml

@@ -30,6 +30,7 @@ class ServiceCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_INVALID = "request_invalid"
     OVERLOADED = "overloaded"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
     MODEL_LOADING = "model_loading"
     MODEL_UNAVAILABLE = "model_unavailable"
     SHUTTING_DOWN = "shutting_down"
@@ -63,6 +64,7 @@ STATUS: Mapping[Code, HTTPStatus] = {
     ServiceCode.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     ServiceCode.REQUEST_INVALID: HTTPStatus.BAD_REQUEST,
     ServiceCode.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
     ServiceCode.MODEL_LOADING: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.MODEL_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.SHUTTING_DOWN: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -90,6 +92,18 @@ class Refusal(Exception):
         self.message = message
 
 
+def problem_document(record: RequestRecord, code: Code, detail: str, status: int | None = None) -> Problem:
+    """What a problem document says; see `problem`."""
+    return Problem(
+        type=f"urn:steelsight:problem:{code}",
+        title=code.replace("_", " ").capitalize(),
+        status=status or STATUS[code],
+        detail=detail,
+        code=code,
+        instance=record.request_id,
+    )
+
+
 def problem(record: RequestRecord, code: Code, detail: str, status: int | None = None) -> Response:
     """The problem document of one refusal; its code goes into the request's record.
 
@@ -97,14 +111,7 @@ def problem(record: RequestRecord, code: Code, detail: str, status: int | None =
     """
     record.code = code
     answered = status or STATUS[code]
-    document = Problem(
-        type=f"urn:steelsight:problem:{code}",
-        title=code.replace("_", " ").capitalize(),
-        status=answered,
-        detail=detail,
-        code=code,
-        instance=record.request_id,
-    )
+    document = problem_document(record, code, detail, answered)
     headers = {}
     if answered == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S.get(code, RETRY_AFTER_DEFAULT_S))

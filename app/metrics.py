@@ -5,17 +5,32 @@ numbers (see `app.process`), and whichever worker is asked answers for all.
 """
 
 import os
+import re
+from collections import Counter as Tally
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import prometheus_client.multiprocess
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from app.replies import Stages
 from app.requests import RequestRecord
 from model.inspector import Inspection, Inspector
 
 # From one tile on an idle machine to a 64 Mpx frame on a busy one.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# As many as one thread judges together, at most: app.batching.BATCH_FRAMES.
+BATCH_SIZES = (1, 2, 4, 8)
+
+# A camera's id becomes a label only if it is one that a plant would give, and among the first to come: a client that
+# makes ids up must not fill the memory of whoever scrapes this.
+SANE_CAMERA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,31}")
+MAX_CAMERAS = 64
+OTHER_CAMERA = "other"
+NO_CAMERA = "none"
 
 # These parts of the library have no annotations.
 UNANNOTATED: Any = prometheus_client
@@ -24,8 +39,16 @@ UNANNOTATED: Any = prometheus_client
 UNANNOTATED.disable_created_metrics()
 
 
+class Drop(StrEnum):
+    """Why an inspection that was asked for was not begun."""
+
+    OVERLOADED = "overloaded"
+    DEADLINE = "deadline"
+    CLIENT_LEFT = "client_left"
+
+
 class Metrics:
-    """Labels have few values, all of our own making: a client's words (camera, coil, path) are never a label."""
+    """Labels have few values, of our own making: of a client's words only sane camera ids are one, and few of them."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -45,14 +68,34 @@ class Metrics:
         self.frames = Counter("steelsight_frames", "Frames inspected.", registry=registry)
         self.tiles = Counter("steelsight_tiles", "Tiles scored.", registry=registry)
         self.megapixels = Counter("steelsight_megapixels", "Megapixels inspected.", registry=registry)
-        self.verdicts = Counter("steelsight_verdicts", "Frames by verdict.", ["verdict"], registry=registry)
+        self.events = Counter("steelsight_events", "Events found.", registry=registry)
+        self.verdicts = Counter(
+            "steelsight_verdicts", "Frames by verdict and camera.", ["verdict", "camera"], registry=registry
+        )
+        self.queue_depth = Gauge(
+            "steelsight_queue_depth",
+            "Frames that wait for a thread.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.batch_frames = Histogram(
+            "steelsight_batch_frames", "Frames inspected together.", registry=registry, buckets=BATCH_SIZES
+        )
+        self.drops = Counter(
+            "steelsight_dropped",
+            "Inspections not begun: no place free, past the deadline, or the client left.",
+            ["reason"],
+            registry=registry,
+        )
+        self._cameras: set[str] = set()
         self.stage_seconds = Histogram(
             "steelsight_stage_seconds",
-            "Time of a frame in `decode`, `queue` (waiting for a thread) and `inference`.",
+            "Time of a frame in `queue` (for a thread and for company), `decode`, `inference` (its batch) and `total`.",
             ["stage"],
             registry=registry,
             buckets=SECONDS,
         )
+        self._stages = [self.stage_seconds.labels(stage) for stage in Stages._fields]
         self.model_info = Gauge(
             "steelsight_model_info",
             "1 for the version that serves, 0 for those before it.",
@@ -64,6 +107,26 @@ class Metrics:
             "steelsight_model_load_failures", "Failed attempts to serve the active version.", registry=registry
         )
 
+        self.shadow_verdicts = Counter(
+            "steelsight_shadow_verdicts",
+            "Frames that a shadow scored too, by both verdicts.",
+            ["live", "shadow"],
+            registry=registry,
+        )
+        self.shadow_dropped = Counter(
+            "steelsight_shadow_dropped", "Frames not given to the shadow: no capacity to spare.", registry=registry
+        )
+        self.shadow_failures = Counter(
+            "steelsight_shadow_failures", "Frames that the shadow could not score.", registry=registry
+        )
+        self.shadow_share = Gauge(
+            "steelsight_shadow_share",
+            "Share of the frames that a version shadows; 0 for those that do no longer.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
     def request_ended(self, record: RequestRecord, route: str) -> None:
         """Count one request."""
         self.requests.labels(route, str(record.status)).inc()
@@ -71,14 +134,37 @@ class Metrics:
         if record.code is not None:
             self.refusals.labels(record.code).inc()
 
-    def frame_inspected(self, inspection: Inspection, stages_ms: dict[str, float]) -> None:
-        """Count one frame that got a verdict."""
-        self.frames.inc()
-        self.tiles.inc(inspection.scores.size)
-        self.megapixels.inc(inspection.width * inspection.height / 1e6)
-        self.verdicts.labels(inspection.verdict.value).inc()
-        for stage, milliseconds in stages_ms.items():
-            self.stage_seconds.labels(stage).observe(milliseconds / 1000)
+    def batch_inspected(self, inspections: Sequence[Inspection], cameras: Sequence[str | None]) -> None:
+        """Count frames that were judged together, with the `camera_id` each came with."""
+        self.batch_frames.observe(len(inspections))
+        self.frames.inc(len(inspections))
+        self.tiles.inc(sum(each.scores.size for each in inspections))
+        self.megapixels.inc(sum(each.width * each.height for each in inspections) / 1e6)
+        self.events.inc(sum(len(each.events) for each in inspections))
+        verdicts = Tally(
+            (each.verdict.value, self._camera(camera)) for each, camera in zip(inspections, cameras, strict=True)
+        )
+        for (verdict, camera), count in verdicts.items():
+            self.verdicts.labels(verdict, camera).inc(count)
+
+    def frame_timed(self, stages: Stages) -> None:
+        """Count one frame's time in each stage."""
+        for histogram, seconds in zip(self._stages, stages, strict=True):
+            histogram.observe(seconds)
+
+    def dropped(self, reason: Drop) -> None:
+        """Count one inspection that was not begun."""
+        self.drops.labels(reason.value).inc()
+
+    def _camera(self, camera: str | None) -> str:
+        if camera is None:
+            return NO_CAMERA
+        if camera not in self._cameras:
+            if len(self._cameras) >= MAX_CAMERAS or not SANE_CAMERA.fullmatch(camera):
+                return OTHER_CAMERA
+            # Two threads at once may make it one or two more: the bound is on memory, not a promise.
+            self._cameras.add(camera)
+        return camera
 
     def model_swapped(self, before: Inspector | None, now: Inspector) -> None:
         """Name the version that serves. A label cannot be removed across processes, so the old one drops to 0."""

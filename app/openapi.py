@@ -21,6 +21,20 @@ INSPECT_BODY: dict[str, Any] = {
     },
 }
 
+BATCH_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "A form with one part `image` for each image file.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "array", "items": BINARY, "minItems": 1}},
+            },
+        },
+    },
+}
+
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route, for its `responses`, each with the codes it can carry."""

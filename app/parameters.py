@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qsl
 
 from pydantic import (
     AfterValidator,
@@ -14,10 +16,10 @@ from pydantic import (
     Field,
     FiniteFloat,
     StringConstraints,
+    ValidationError,
 )
-from starlette.requests import Request
 
-from app.complaints import echo
+from app.complaints import complaints, echo
 from app.errors import Refusal, ServiceCode
 from model.image import PixelFormat
 
@@ -45,6 +47,7 @@ INTEGER = _written_as(r"-?[0-9]{1,30}", "an integer such as 42")
 DECIMAL = _written_as(
     r"-?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})([eE]-?[0-9]{1,4})?", "a decimal number such as 12.5"
 )
+SWITCH = _written_as("true|false", "true or false")
 MOMENT = _written_as(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,30})?([Zz]|[+-][0-9]{2}:[0-9]{2})",
     "RFC 3339 with an offset, such as 2026-01-31T08:30:00Z (write + as %2B in a query)",
@@ -75,14 +78,51 @@ LARGEST_PIXEL_MM = 1e3
 Pixels = Annotated[int, Field(ge=1, le=2**31), INTEGER]
 
 
-class InspectQuery(BaseModel):
-    """Everything a request may say about its frame."""
+class StrictQuery(BaseModel):
+    """What the query of a request says, and nothing else: an unknown parameter is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parsed(cls, query_string: bytes) -> Self:
+        """Read off an ASGI scope's query string.
+
+        Raises `Refusal` (parameters_invalid), also for a parameter given twice, of which one value would be dropped
+        silently.
+
+        >>> InspectQuery.parsed(b"camera_id=c1&sequence=7").sequence
+        7
+        """
+        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True) if query_string else []
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            repeated = next(name for name, count in counts.items() if count > 1)
+            raise Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(repeated)} is given more than once")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(_in_query(error))) from None
+
+
+def _in_query(error: ValidationError) -> list[Mapping[str, Any]]:
+    return [{**each, "loc": ("query", *each["loc"])} for each in error.errors(include_url=False)]
+
+
+class BatchQuery(StrictQuery):
+    """What a request may say of all its frames."""
 
     camera_id: Name | None = Field(None, description="The camera that took the frame.")
     coil_id: Name | None = Field(None, description="The coil the frame shows.")
     side: ShortName | None = Field(None, description="Which side of the strip, such as `top` or `bottom`.")
+    heatmap: Annotated[bool, SWITCH] = Field(
+        False, description="`true` adds a map of the probabilities over the frame to the reply."
+    )
+
+
+class InspectQuery(BatchQuery):
+    """Everything a request may say about its one frame."""
+
     sequence: Annotated[int, Field(ge=0, le=2**63 - 1), INTEGER] | None = Field(
         None, description="The camera's own count of its frames."
     )
@@ -102,6 +142,11 @@ class InspectQuery(BaseModel):
         description="The client's own id of this frame. It is checked, and nothing more until results are stored: "
         "today a repeat is inspected again.",
     )
+    overlap_rows: Annotated[int, Field(ge=0, le=2**31), INTEGER] = Field(
+        0,
+        description="The frame's first rows that the frame before has shown too, for a defect on the seam: at least "
+        "one row must be new.",
+    )
     width: Pixels | None = Field(None, description="Raw pixels only: pixels in a row.")
     height: Pixels | None = Field(None, description="Raw pixels only: rows.")
     pixel_format: PixelFormat | None = Field(
@@ -117,10 +162,3 @@ class InspectQuery(BaseModel):
         if self.position_mm is None or self.mm_per_pixel is None:
             return None
         return self.position_mm + y * self.mm_per_pixel
-
-
-async def no_repeats(request: Request) -> None:
-    """Of a parameter given twice one value would be dropped silently. Raises `Refusal` (parameters_invalid)."""
-    counts = Counter(name for name, _ in request.query_params.multi_items())
-    if repeated := [name for name, count in counts.items() if count > 1]:
-        raise Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(repeated[0])} is given more than once")

@@ -129,7 +129,8 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     print(f"Steelsight API  {address}/v1/inspect", file=sys.stderr)
     print(f"description     {address}/docs", file=sys.stderr)
     print(
-        f"engine {settings.engine}, {settings.workers} worker(s) of {settings.concurrency} thread(s), "
+        f"engine {settings.engine}, {settings.workers} worker(s), in each {settings.concurrency} thread(s) that decode "
+        f"and inspect, engine threads for each of these: {settings.engine_threads or 'as many as it likes'}; "
         f"models in {settings.models}",
         file=sys.stderr,
         flush=True,

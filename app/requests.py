@@ -5,10 +5,13 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from app.replies import Stages
 
 # Visible ASCII: it goes into a header, a log line and a URI.
 SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -25,7 +28,7 @@ STATUS_UNANSWERED = 499
 class RequestRecord:
     """Filled in as the request is served; logged and counted once when it ends.
 
-    started: `time.perf_counter()` at arrival. code: of a refusal.
+    started: `time.perf_counter()` at arrival. code: of a refusal. stages: of an inspection of one frame.
     """
 
     request_id: str
@@ -34,7 +37,8 @@ class RequestRecord:
     code: str | None = None
     verdict: str | None = None
     version: str | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
+    stages: "Stages | None" = None
 
     @classmethod
     def of(cls, request: Request) -> "RequestRecord":
@@ -50,5 +54,10 @@ class RequestRecord:
 
 def request_id(scope: Scope) -> str:
     """The client's X-Request-ID if it is sane, else a new one."""
-    offered = Headers(scope=scope).get("x-request-id", "")
-    return offered if SANE_ID.fullmatch(offered) else f"{PROCESS_ID}{next(COUNT):016x}"
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            offered = value.decode("latin-1")
+            if SANE_ID.fullmatch(offered):
+                return str(offered)
+            break
+    return f"{PROCESS_ID}{next(COUNT):016x}"

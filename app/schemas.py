@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from model.inspector import Method
 from model.verdict import Thresholds, Verdict
 
 
@@ -15,11 +16,12 @@ class ModelName(BaseModel):
 
 
 class ImageSize(BaseModel):
-    """The frame as it was decoded, and how many tiles covered it."""
+    """The frame as it was decoded, how many tiles covered it, and how they were scored."""
 
     width: int
     height: int
     tiles: int
+    method: Method = Field(description="`shared` if the tiles shared their convolutions, else `tiles`.")
 
 
 class EventReply(BaseModel):
@@ -31,7 +33,17 @@ class EventReply(BaseModel):
     height: int
     defect_probability: float
     defect_class: str | None = None
+    continued: bool = Field(description="It began in the frame before, which told of it too: see `overlap_rows`.")
     position_mm: float | None = Field(None, description="Strip position of the box's first row, in mm.")
+
+
+class HeatMapReply(BaseModel):
+    """The probability of every tile: row by row, each `tile` pixels wide and high from its place in `y` and `x`."""
+
+    tile: int
+    y: list[int]
+    x: list[int]
+    defect_probability: list[list[float]]
 
 
 class QualityReply(BaseModel):
@@ -42,7 +54,9 @@ class QualityReply(BaseModel):
 
 
 class TimingReply(BaseModel):
-    """Milliseconds. `queue` is the wait for a thread; `total` counts from the request's headers to this reply."""
+    """Milliseconds. `queue` is the wait for a thread and for the frames inspected together with this one;
+    `inference` is theirs too; `total` counts from the request's headers to this reply.
+    """
 
     decode: float
     queue: float
@@ -63,6 +77,19 @@ class InspectionReply(BaseModel):
     events: list[EventReply]
     quality: QualityReply
     timing_ms: TimingReply
+    heatmap: HeatMapReply | None = Field(None, description="Only if the request asked for it.")
+
+
+class FailedInspection(BaseModel):
+    """In the place of a reply: why one image of a batch got no verdict."""
+
+    error: "Problem"
+
+
+class BatchReply(BaseModel):
+    """The images of a batch, in order."""
+
+    results: list[InspectionReply | FailedInspection]
 
 
 class Readiness(BaseModel):

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.batching import InspectionPool
 from app.metrics import Metrics
-from app.pool import InspectionPool
 from app.serving import ModelSlot
 from app.settings import Settings
+from app.shadow import Shadow
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,18 @@ class Service:
     metrics: Metrics
     slot: ModelSlot
     pool: InspectionPool
+    shadow: Shadow
 
 
-async def _current(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """The parts of the worker that a request came to."""
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
+
+
+async def _current(request: Request) -> Service:
+    return service_of(request)
 
 
 Current = Annotated[Service, Depends(_current)]

@@ -35,7 +35,11 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every IPv4 interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
     workers: int = Field(1, ge=1, le=256, description="Processes; each has its own model, threads and limits.")
-    engine: Literal["onnx", "keras"] = Field("onnx", description="Runtime that computes logits.")
+    engine: Literal["auto", "onnx", "keras", "openvino", "openvino-bf16", "openvino-int8"] = Field(
+        "auto",
+        description="Runtime that computes logits; `auto` is the GPU's where there is one, else the fastest with the "
+        "model's verdicts.",
+    )
     engine_threads: int = Field(
         1, ge=0, le=256, description="Threads inside the engine for one frame; 0 lets the runtime choose."
     )
@@ -50,11 +54,21 @@ class Settings(BaseModel):
     max_in_flight: int = Field(
         64, ge=1, description="Inspections in one worker at a time; past it `overloaded` is answered at once."
     )
+    max_batch_images: int = Field(
+        32, ge=1, description="Most images of one batch request; each holds one of the `max_in_flight` places."
+    )
+    deadline_ms: float = Field(
+        10_000,
+        gt=0,
+        le=3_600_000,
+        description="From a request's headers on; an inspection not begun by then is dropped: `deadline_exceeded`.",
+    )
     concurrency: int = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)),
+        default_factory=lambda known: _threads(known["workers"], known["engine_threads"]),
         ge=1,
         le=256,
-        description="Threads that decode and inspect; the processor's cores unless set.",
+        description="Threads of one worker that decode and inspect; unless set, its share of the processor's cores "
+        "over `engine_threads`.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     shutdown_seconds: int = Field(
@@ -65,6 +79,12 @@ class Settings(BaseModel):
     def limits(self) -> Limits:
         """What `model.image` accepts."""
         return Limits(max_pixels=self.max_pixels, min_side=self.min_side)
+
+
+def _threads(workers: int, engine_threads: int) -> int:
+    """As many as keep every core busy and none waiting: each thread calls the engine, which brings its own."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, cores // (workers * (engine_threads or cores)))
 
 
 def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
@@ -89,7 +109,9 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) 
     try:
         return Settings.model_validate(variables | given)
     except ValidationError as error:
-        raise SettingsError("; ".join(_complaint(dict(each), given) for each in error.errors())) from None
+        # A default that follows from a wrong setting is no mistake of its own.
+        mistakes = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise SettingsError("; ".join(_complaint(dict(each), given) for each in mistakes)) from None
 
 
 def _complaint(error: Mapping[str, Any], flags: Mapping[str, object]) -> str:

@@ -1,21 +1,35 @@
 """A load generator: keep-alive connections that each send the next request when the last answer is whole.
 
 It speaks just enough HTTP/1.1 for the answers of this service, because it shares the machine with the server
-it measures. Run as a program it is a process of its own: python -m benchmarks.load PORT CONNECTIONS SECONDS FILE,
-where FILE holds the bytes of one request; it prints one JSON object.
+it measures. Run as a program it is a process of its own: python -m benchmarks.load PORT CONNECTIONS SECONDS FILE
+[RATE], where FILE holds the bytes of one request; it prints one JSON object. With RATE the connections together send
+so many requests a second, as far as answers come in time, and refusals (503, 504) are counted beside the answers;
+without it a refusal ends the program.
 """
 
 import asyncio
 import json
 import sys
 import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
 import uvloop
 
 
-async def _connection(port: int, request: bytes, until: float, latencies: list[float]) -> None:
+@dataclass
+class Seen:
+    """Seconds from request to whole answer: of verdicts, of refusals, and of what was dropped at its deadline."""
+
+    answered: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    dropped: list[float] = field(default_factory=list)
+
+
+async def _connection(port: int, request: bytes, until: float, pace: float, seen: Seen) -> None:
+    """pace: seconds between the beginnings of two requests, at least."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         while (start := time.perf_counter()) < until:
@@ -23,23 +37,42 @@ async def _connection(port: int, request: bytes, until: float, latencies: list[f
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.split(b":")[1]))
-            if not head.startswith(b"HTTP/1.1 200"):
+            status = int(head.split(b" ", 2)[1])
+            took = time.perf_counter() - start
+            if status == HTTPStatus.OK:
+                seen.answered.append(took)
+            elif pace and status == HTTPStatus.SERVICE_UNAVAILABLE:
+                seen.refused.append(took)
+            elif pace and status == HTTPStatus.GATEWAY_TIMEOUT:
+                seen.dropped.append(took)
+            else:
                 raise SystemExit(f"the server answered {head.splitlines()[0].decode()}")
-            latencies.append(time.perf_counter() - start)
+            if pace > took:
+                await asyncio.sleep(pace - took)
     finally:
         writer.close()
 
 
-async def _load(port: int, connections: int, seconds: float, request: bytes) -> dict[str, float]:
-    latencies: list[float] = []
+async def _load(port: int, connections: int, seconds: float, request: bytes, rate: float) -> dict[str, float]:
+    seen = Seen()
+    pace = connections / rate if rate else 0.0
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(_connection(port, request, start + seconds, latencies))
-    p50, p99 = np.quantile(latencies, [0.5, 0.99]) * 1e3
-    return {"per_second": len(latencies) / (time.perf_counter() - start), "p50_ms": p50, "p99_ms": p99}
+            group.create_task(_connection(port, request, start + seconds, pace, seen))
+            # Paced connections begin one after another, or they would all send at the same moment.
+            await asyncio.sleep(pace / connections)
+    elapsed = time.perf_counter() - start
+    p50, p99 = np.quantile(seen.answered or [0], [0.5, 0.99]) * 1e3
+    figures = {"per_second": len(seen.answered) / elapsed, "p50_ms": p50, "p99_ms": p99}
+    if rate:
+        figures["dropped_per_second"] = len(seen.dropped) / elapsed
+        figures["refused_per_second"] = len(seen.refused) / elapsed
+        figures["refused_p99_ms"] = float(np.quantile(seen.refused or [0], 0.99)) * 1e3
+    return figures
 
 
 if __name__ == "__main__":
-    port, connections, seconds, file = sys.argv[1:]
-    print(json.dumps(uvloop.run(_load(int(port), int(connections), float(seconds), Path(file).read_bytes()))))
+    port, connections, seconds, file, *rate = sys.argv[1:]
+    load = _load(int(port), int(connections), float(seconds), Path(file).read_bytes(), float(rate[0]) if rate else 0.0)
+    print(json.dumps(uvloop.run(load)))

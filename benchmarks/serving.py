@@ -1,10 +1,12 @@
-"""Tiles a second of each engine, and requests a second of POST /v1/inspect, beside the arithmetic limit.
+"""Single tiles over HTTP at 1, 8 and 32 connections; ten times the load that can be served; start and memory.
 
-    python -m benchmarks.serving [--models DIR] [--seconds S] [--rounds N]
+    python -m benchmarks.serving [--models DIR] [--seconds S] [--rounds N] [--overload-seconds S] [--against CHECKOUT]
 
-The limit is the machine's measured float32 matrix-multiply rate over 2 x multiply-adds of one tile: no
-float32 engine can score more tiles a second. Requests carry one tile as PNG; the load generator shares the machine.
-Takes about a minute and a half. Every figure is the median of the rounds; rounds of all rows are interleaved.
+Requests carry one tile, as raw Mono8 or as PNG; the load generator shares the machine. Every figure is the median of
+the rounds, and the rounds of all rows are interleaved. With --against another checkout's server is measured in the
+same rounds, and the table has the ratio. For the overload frames of 1024 x 1024 px are offered, which cost a server
+much and the load generator little: first as fast as answers come (the peak), then at ten times that rate.
+Takes about a minute and a half, and the overload's time.
 """
 
 import argparse
@@ -20,111 +22,178 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.machine import Machine, measure
-from model.engine import ENGINES, open_engine
 from model.registry import Registry, models_folder
 
+ROOT = Path(__file__).parents[1]
 CONNECTIONS = (1, 8, 32)
-BATCHES = (1, 32)
 START_SECONDS = 60
+# Of a plant, some; ten times the load comes over as many connections as keep the server's places full.
+OVERLOAD = 10
+OVERLOAD_CONNECTIONS = 256
+OVERLOAD_SIDE = 1024
+PEAK_CONNECTIONS = 8
+
+Figures = dict[str, float]
 
 
-def engine_rates(folder: Path, tile: int, seconds: float, rounds: int, cores: int) -> dict[str, float]:
-    """Tiles a second of each engine at each batch size, on all cores."""
-    tiles = np.random.default_rng(0).integers(0, 256, (max(BATCHES), tile, tile), np.uint8)
-    engines = {name: open_engine(name, folder, cores) for name in sorted(ENGINES)}
-    seen: dict[str, list[float]] = {}
-    for _ in range(rounds + 1):
-        for name, engine in engines.items():
-            for batch in BATCHES:
-                start, scored = time.perf_counter(), 0
-                while (elapsed := time.perf_counter() - start) < seconds:
-                    engine.logits(tiles[:batch])
-                    scored += batch
-                seen.setdefault(f"{name}, batches of {batch}", []).append(scored / elapsed)
-    # The first round warms every engine up.
-    return {name: statistics.median(rates[1:]) for name, rates in seen.items()}
+@dataclass(frozen=True)
+class Server:
+    """A running server. start_seconds: from the start of its process to the first verdict."""
+
+    port: int
+    pid: int
+    start_seconds: float
+
+    def load(self, request: Path, connections: int, seconds: float, rate: float | None = None) -> Figures:
+        """What `benchmarks.load` saw, in a process of its own."""
+        command = [sys.executable, "-m", "benchmarks.load", self.port, connections, seconds, request]
+        command += [] if rate is None else [rate]
+        done = subprocess.run(list(map(str, command)), cwd=ROOT, check=True, capture_output=True, text=True)
+        seen: Figures = json.loads(done.stdout)
+        return seen
+
+    def resident_mb(self) -> float:
+        """Memory of the one worker, 10^6 bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return next(float(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1024 / 1e6
 
 
-def request_rates(models: Path, tile: int, seconds: float, rounds: int) -> dict[int, dict[str, float]]:
-    """Requests a second and latencies in ms, by number of connections."""
+def requests_of(tile: int, folder: Path) -> dict[str, Path]:
+    """Files with the bytes of one request each: a tile in two forms, and the frame of the overload."""
     grey = np.random.default_rng(0).normal(110, 20, (tile, tile)).clip(0, 255).astype(np.uint8)
-    body = io.BytesIO()
-    Image.fromarray(grey).save(body, "PNG")
-    head = (
-        f"POST /v1/inspect HTTP/1.1\r\nHost: bench\r\nContent-Type: image/png\r\nContent-Length: {body.tell()}\r\n\r\n"
-    )
-    seen: dict[int, list[dict[str, float]]] = {number: [] for number in CONNECTIONS}
-    with tempfile.NamedTemporaryFile() as request, served(models) as port:
-        request.write(head.encode() + body.getvalue())
-        request.flush()
-        for _ in range(rounds + 1):
-            for number in CONNECTIONS:
-                command = [sys.executable, "-m", "benchmarks.load", port, number, seconds, request.name]
-                done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-                seen[number].append(json.loads(done.stdout))
+    ramp = np.linspace(60, 180, OVERLOAD_SIDE).astype(np.uint8)
+    query = f"?width={tile}&height={tile}&pixel_format=Mono8"
     return {
-        number: {figure: statistics.median(one[figure] for one in rows[1:]) for figure in rows[0]}
-        for number, rows in seen.items()
+        "raw": _request(folder / "raw", query, "application/octet-stream", grey.tobytes()),
+        "PNG": _request(folder / "png", "", "image/png", _png(grey)),
+        "overload": _request(folder / "overload", "", "image/png", _png(np.tile(ramp, (OVERLOAD_SIDE, 1)))),
+    }
+
+
+def _png(grey: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    Image.fromarray(grey).save(target, "PNG")
+    return target.getvalue()
+
+
+def _request(path: Path, query: str, content_type: str, body: bytes) -> Path:
+    head = (
+        f"POST /v1/inspect{query} HTTP/1.1\r\nHost: bench\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    path.write_bytes(head.encode() + body)
+    return path
+
+
+def tile_rates(
+    servers: dict[str, Server], requests: dict[str, Path], seconds: float, rounds: int
+) -> dict[str, dict[str, Figures]]:
+    """By server and by row, "raw, 8 connections": requests a second and latencies."""
+    seen: dict[str, dict[str, list[Figures]]] = {name: {} for name in servers}
+    for _ in range(rounds + 1):
+        for kind in ("raw", "PNG"):
+            for number in CONNECTIONS:
+                for name, server in servers.items():
+                    figures = server.load(requests[kind], number, seconds)
+                    seen[name].setdefault(f"{kind}, {number} connection{'s'[: number > 1]}", []).append(figures)
+    # The first round warms everything up.
+    return {name: {row: _medians(rounds[1:]) for row, rounds in rows.items()} for name, rows in seen.items()}
+
+
+def _medians(rounds: list[Figures]) -> Figures:
+    return {figure: statistics.median(each[figure] for each in rounds) for figure in rounds[0]}
+
+
+def overloaded(server: Server, request: Path, seconds: float) -> Figures:
+    """The peak, what is answered and refused at ten times that, and how long a single frame takes before and after."""
+    before = server.load(request, 1, 2)
+    peak = server.load(request, PEAK_CONNECTIONS, max(2, seconds / 4))["per_second"]
+    offered = server.load(request, OVERLOAD_CONNECTIONS, seconds, OVERLOAD * peak)
+    after = server.load(request, 1, 2)
+    return {
+        "peak_per_second": peak,
+        "goodput_share": offered["per_second"] / peak,
+        "refused_per_second": offered["refused_per_second"],
+        "dropped_per_second": offered["dropped_per_second"],
+        "refused_p99_ms": offered["refused_p99_ms"],
+        "alone_before_p50_ms": before["p50_ms"],
+        "alone_after_p50_ms": after["p50_ms"],
     }
 
 
 @contextmanager
-def served(models: Path) -> Iterator[int]:
-    """The real server on a port of its own, with a data root of its own."""
+def served(checkout: Path, models: Path, request: Path) -> Iterator[Server]:
+    """The checkout's server on a port of its own, with a data root of its own, from its first verdict on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--models", str(models)]
+        command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--models", str(models.resolve())]
         # The request log is written, as in a plant, but not to this terminal.
         with (Path(home) / "log").open("wb") as log:
             environment = {**os.environ, "STEELSIGHT_HOME": home}
-            server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            began = time.monotonic()
+            server = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=log, env=environment)
             try:
-                _wait_until_ready(port, server)
-                yield port
+                _first_verdict(port, request, server)
+                yield Server(port, server.pid, time.monotonic() - began)
             finally:
                 server.terminate()
                 server.wait()
 
 
-def _wait_until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
+def _first_verdict(port: int, request: Path, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
+    head, _, body = request.read_bytes().partition(b"\r\n\r\n")
+    path = head.split(b" ")[1].decode()
+    headers = {"Content-Type": "application/octet-stream" if "width" in path else "image/png"}
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").close()
+            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers)).close()
         except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.05)
+            time.sleep(0.02)
         else:
             return
-    raise SystemExit("the server did not become ready")
+    raise SystemExit("the server gave no verdict")
 
 
-def table(machine: Machine, limit: float, engines: dict[str, float], requests: dict[int, dict[str, float]]) -> str:
+def table(
+    machine: Machine, rates: dict[str, dict[str, Figures]], overload: Figures, ours: Server, memory: float
+) -> str:
     """The figures as Markdown."""
+    here, *others = rates.values()
+    ratio = [" of the other checkout |"] if others else []
     lines = [
         f"{machine.cores} cores of {machine.processor}, float32 matrix multiply {machine.gflops:.0f} GFLOP/s",
         "",
-        "| engine | tiles/s | share of the limit |",
-        "|---|---|---|",
-        f"| arithmetic limit | {limit:,.0f} | 100 % |",
-        *(f"| {name} | {rate:,.0f} | {100 * rate / limit:.0f} % |" for name, rate in engines.items()),
-        "",
-        "| POST /v1/inspect, one tile as PNG | requests/s | share of the limit | p50 ms | p99 ms |",
-        "|---|---|---|---|---|",
+        "| POST /v1/inspect, one tile | requests/s | p50 ms | p99 ms |"
+        + "".join(f" times that{each}" for each in ratio),
+        "|---|---|---|---|" + "---|" * len(ratio),
         *(
-            f"| {number} connections | {row['per_second']:,.0f} | {100 * row['per_second'] / limit:.0f} % "
-            f"| {row['p50_ms']:.1f} | {row['p99_ms']:.1f} |"
-            for number, row in requests.items()
+            f"| {row} | {seen['per_second']:,.0f} | {seen['p50_ms']:.1f} | {seen['p99_ms']:.1f} |"
+            + "".join(f" {seen['per_second'] / other[row]['per_second']:.2f} |" for other in others)
+            for row, seen in here.items()
         ),
+        "",
+        "| | |",
+        "|---|---|",
+        f"| start to first verdict | {ours.start_seconds:.1f} s |",
+        f"| resident memory of the worker, after the load | {memory:.0f} MB |",
+        f"| peak, frames of 1 Mpx | {overload['peak_per_second']:.1f} frames/s |",
+        f"| answered at {OVERLOAD} times that | {100 * overload['goodput_share']:.0f} % of the peak |",
+        f"| refused at once, and dropped at the deadline | {overload['refused_per_second']:.1f}, "
+        f"{overload['dropped_per_second']:.1f} frames/s |",
+        f"| refused, p99 | {overload['refused_p99_ms']:.1f} ms |",
+        f"| a frame alone, p50 before and right after | {overload['alone_before_p50_ms']:.1f}, "
+        f"{overload['alone_after_p50_ms']:.1f} ms |",
     ]
     return "\n".join(lines)
 
@@ -135,24 +204,32 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=models_folder(), metavar="DIR")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="after one to warm up (default: %(default)s)")
+    parser.add_argument("--overload-seconds", type=float, default=60.0, help="(default: %(default)s)")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another working tree, served in turns")
     arguments = parser.parse_args()
 
     registry = Registry(arguments.models)
     version = registry.require_active()
-    network = registry.manifest(version).network
     machine = measure()
-    limit = machine.gflops * 1e9 / (2 * network.multiply_adds())
-    engines = engine_rates(
-        registry.folder(version), network.input_size, arguments.seconds, arguments.rounds, machine.cores
-    )
-    requests = request_rates(arguments.models, network.input_size, arguments.seconds, arguments.rounds)
-    print(table(machine, limit, engines, requests))
+    checkouts = {"this": ROOT} | ({"other": arguments.against} if arguments.against else {})
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        requests = requests_of(registry.manifest(version).network.input_size, folder)
+        servers = {
+            name: held.enter_context(served(checkout, arguments.models, requests["raw"]))
+            for name, checkout in checkouts.items()
+        }
+        rates = tile_rates(servers, requests, arguments.seconds, arguments.rounds)
+        memory = servers["this"].resident_mb()
+        overload = overloaded(servers["this"], requests["overload"], arguments.overload_seconds)
+    print(table(machine, rates, overload, servers["this"], memory))
     results = {
         "version": version,
         "machine": asdict(machine),
-        "limit_tiles_per_second": limit,
-        "engines_tiles_per_second": engines,
-        "requests_by_connections": requests,
+        "tiles": rates,
+        "overload": overload,
+        "start_seconds": servers["this"].start_seconds,
+        "resident_mb": memory,
     }
     output = arguments.models.parent / "benchmarks" / "serving.json"
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model import shadow
 from model.artifact import Manifest
 from model.engine import ENGINES
 from model.errors import SteelsightError
 from model.image import decode
 from model.inspector import Inspector
+from model.precision import AUTO
 from model.registry import Registry, models_folder
 from model.reply import told
 
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", parents=[shared], help="judge images: one JSON line each")
     inspect.add_argument("version", metavar="VERSION", help="a version's name, or `active`")
     inspect.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
-    inspect.add_argument("--engine", choices=sorted(ENGINES), default="onnx", help="default: %(default)s")
+    inspect.add_argument("--engine", choices=[AUTO, *sorted(ENGINES)], default=AUTO, help="default: %(default)s")
     inspect.set_defaults(run=run_inspect)
 
     listing = commands.add_parser("list", parents=[shared], help="all versions, the active one marked *")
@@ -45,6 +47,15 @@ def parser() -> argparse.ArgumentParser:
 
     rollback = commands.add_parser("rollback", parents=[shared], help="return to the version before the active one")
     rollback.set_defaults(run=run_rollback)
+
+    shadowing = commands.add_parser(
+        "shadow", parents=[shared], help="let a version score a share of the frames beside the active one"
+    )
+    which = shadowing.add_mutually_exclusive_group(required=True)
+    which.add_argument("version", metavar="VERSION", nargs="?")
+    which.add_argument("--off", action="store_true", help="let nothing shadow any more")
+    shadowing.add_argument("--share", type=_share, default=0.1, help="above 0, at most 1 (default: %(default)s)")
+    shadowing.set_defaults(run=run_shadow)
     return top
 
 
@@ -111,8 +122,28 @@ def run_activate(arguments: argparse.Namespace) -> int:
 
 def run_rollback(arguments: argparse.Namespace) -> int:
     """Make the version before the active one active."""
-    print(f"active: {Registry(arguments.models).rollback()}")
+    print(f"active: {Registry(arguments.models).rollback().active}")
     return EXIT_DONE
+
+
+def run_shadow(arguments: argparse.Namespace) -> int:
+    """Let VERSION shadow, or nothing."""
+    registry = Registry(arguments.models)
+    if arguments.off:
+        shadow.stop(registry)
+        print("shadow: none")
+    else:
+        shadow.choose(registry, arguments.version, arguments.share)
+        print(f"shadow: {arguments.version}, {arguments.share:g} of the frames")
+    return EXIT_DONE
+
+
+def _share(given: str) -> float:
+    """argparse says what is wrong of a ValueError and of its own error alone."""
+    share = float(given)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"received {given}; expected a share above 0 and at most 1")
+    return share
 
 
 def main(argv: Sequence[str] | None = None) -> int:

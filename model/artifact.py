@@ -63,11 +63,22 @@ class Fitting(Record):
 
 
 class Parity(Record):
-    """How far an export's probabilities are from the Keras model's over the measured tiles."""
+    """How far an engine's probabilities are from the Keras model's over the measured tiles.
+
+    flips_outside_margin: of the verdict flips, those of tiles that were not near a threshold. auroc_change: the
+    engine's less the Keras model's. accepted, reason: what the budget of `model.precision` said. tiles_per_second: of
+    one thread where the version was published, all engines in one race. Versions from before these were measured lack
+    them.
+    """
 
     tiles: int = Field(ge=1)
     max_probability_difference: float = Field(ge=0)
     verdict_flips: int = Field(ge=0)
+    flips_outside_margin: int | None = Field(default=None, ge=0)
+    auroc_change: float | None = Field(default=None, ge=-1, le=1)
+    accepted: bool = True
+    reason: str | None = None
+    tiles_per_second: float | None = Field(default=None, gt=0)
 
 
 class Interval(Record):

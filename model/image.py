@@ -7,6 +7,9 @@ before a pixel is decoded. The rules are the same for every container:
 - deeper than 8 bit keeps the 8 most significant bits (a shift: linear, never clipped);
 - alpha is ignored: the stored colour of a pixel counts, for a camera has no transparency;
 - an EXIF or TIFF orientation is applied.
+
+Pillow decodes; what line cameras send takes shorter ways to the same pixels (`model/png.py`, `model/bmp.py`) or a
+stricter one (`model/jpeg.py`).
 """
 
 import io
@@ -15,9 +18,12 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from model.bmp import plain_bmp
 from model.errors import ErrorCode, SteelsightError
+from model.jpeg import COLOURSPACES, START_OF_IMAGE, check_structure, samples
+from model.png import plain_png
 from model.wholeness import check_strips, check_whole
 
 Frame = npt.NDArray[np.uint8]
@@ -27,12 +33,30 @@ Frame = npt.NDArray[np.uint8]
 Image.MAX_IMAGE_PIXELS = None
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+# MPO is what Pillow calls a JPEG that announces a second one behind it.
+JPEG_FORMATS = frozenset({"JPEG", "MPO"})
+ONE_FRAME_FORMATS = frozenset({"JPEG", "BMP"})
+# Pillow counts their frames when it opens them.
+COUNTED_FORMATS = frozenset({"PNG", "WEBP"})
+# Where Pillow keeps what may hold the orientation of a JPEG.
+ORIENTATION_KEYS = frozenset({"exif", "xmp"})
 
 # What a container's first bytes must be. Checked before Pillow is asked, so that no other parser is reached.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"RIFF")
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+# EXIF orientation -> what makes it upright; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 TIFF_BITS_PER_SAMPLE = 258
 TIFF_PHOTOMETRIC = 262
@@ -91,22 +115,17 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
     """
     if not data:
         raise SteelsightError(ErrorCode.BODY_EMPTY, "no image bytes were received")
-    image = _open(data)
-    limits.check(*image.size)
-    if _has_second_frame(data):
-        raise SteelsightError(
-            ErrorCode.IMAGE_MULTI_FRAME,
-            f"the {image.format} file holds more than one frame; send one frame per request",
-        )
     try:
-        check_strips(image)
-        image.load()
-        check_whole(image, data)
-        return _luminance(image)
+        if plain := plain_png(data) or plain_bmp(data):
+            limits.check(plain.width, plain.height)
+            return np.asarray(plain.picture().convert("L"))
+        if data.startswith(START_OF_IMAGE):
+            check_structure(data)
+        return _by_pillow(data, limits)
     except SteelsightError:
         raise
-    # Pillow's parsers raise whatever Python raises on a malformed header (struct.error, IndexError,
-    # OverflowError, ...): any failure here means that these bytes are no whole image.
+    # Parsers raise whatever Python raises on a malformed header (struct.error, IndexError, OverflowError, ...): any
+    # failure here means that these bytes are no whole image.
     except Exception as error:
         raise _corrupt(error) from error
 
@@ -144,6 +163,23 @@ def from_raw(data: bytes, width: int, height: int, pixel_format: PixelFormat, li
     return _to_8_bit(words, pixel_format.bits)
 
 
+def _by_pillow(data: bytes, limits: Limits) -> Frame:
+    image = _open(data)
+    limits.check(*image.size)
+    if _has_second_frame(image, data):
+        raise SteelsightError(
+            ErrorCode.IMAGE_MULTI_FRAME,
+            f"the {image.format} file holds more than one frame; send one frame per request",
+        )
+    # CMYK comes from a printer's desk, not from a camera: its pixels are Pillow's, who refuses a file cut short.
+    if image.format in JPEG_FORMATS and image.mode in COLOURSPACES:
+        return _luminance_of_jpeg(image, data)
+    check_strips(image)
+    image.load()
+    check_whole(image, data)
+    return _luminance(image)
+
+
 def _open(data: bytes) -> ImageFile.ImageFile:
     """Read the header only."""
     if not data.startswith(SIGNATURES):
@@ -154,47 +190,59 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
             raise _unsupported("a RIFF file that is not WebP") from error
         raise _corrupt(ValueError("its header is broken, or names a kind of pixel that is not accepted")) from error
-    # As in `decode`: the signature is right, so whatever the header parser raises means a broken file.
-    except Exception as error:
-        raise _corrupt(error) from error
 
 
-def _has_second_frame(data: bytes) -> bool:
+def _has_second_frame(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Look for a second frame in a reader of its own, for a failed seek leaves the reader unusable.
 
     `n_frames` would walk a TIFF's whole chain of directories, which a hostile file makes millions long.
     """
+    if image.format in ONE_FRAME_FORMATS or (
+        image.format in COUNTED_FORMATS and not getattr(image, "is_animated", True)
+    ):
+        return False
     reader = _open(data)
     try:
         reader.seek(1)
     except EOFError:
         return False
-    except Exception as error:  # as in `decode`
-        raise _corrupt(error) from error
     return True
 
 
+def _luminance_of_jpeg(image: ImageFile.ImageFile, data: bytes) -> Frame:
+    """The header is Pillow's, the pixels are decoded strictly."""
+    stored = samples(data, image.mode)
+    if image.mode == "L" and not ORIENTATION_KEYS & image.info.keys():
+        return stored
+    return np.asarray(_upright(Image.fromarray(stored).convert("L"), image.getexif()))
+
+
 def _luminance(image: Image.Image) -> Frame:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in SIXTEEN_BIT_MODES:
+    picture = _upright(image, image.getexif())
+    if picture.mode in SIXTEEN_BIT_MODES:
         tags = getattr(image, "tag_v2", {})
         bits = tags.get(TIFF_BITS_PER_SAMPLE, (16,))[0]
-        words = np.asarray(upright).astype(np.uint16, copy=False)
+        words = np.asarray(picture).astype(np.uint16, copy=False)
         # Pillow inverts WhiteIsZero for 8 bit but not for 16.
         inverted = tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO
         return _to_8_bit((2**bits - 1) - words if inverted else words, bits)
-    if upright.mode not in EIGHT_BIT_MODES:
+    if picture.mode not in EIGHT_BIT_MODES:
         raise SteelsightError(
             ErrorCode.IMAGE_PIXEL_TYPE_UNSUPPORTED,
-            f"the {image.format} file holds pixels of type {upright.mode}; "
+            f"the {image.format} file holds pixels of type {picture.mode}; "
             "8 or 16 bit unsigned grey, palette, RGB or CMYK is accepted",
         )
     # Pillow would look for a place for the transparent colour in the converted image.
-    upright.info.pop("transparency", None)
-    if upright.mode in ("P", "PA", "CMYK", "RGBX"):
+    picture.info.pop("transparency", None)
+    if picture.mode in ("P", "PA", "CMYK", "RGBX"):
         # Straight to "L", Pillow would take a short cut for these that differs from the colour they stand for.
-        upright = upright.convert("RGB")
-    return np.asarray(upright.convert("L"))
+        picture = picture.convert("RGB")
+    return np.asarray(picture.convert("L"))
+
+
+def _upright(picture: Image.Image, exif: Image.Exif) -> Image.Image:
+    turn = TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_8_bit(words: npt.NDArray[np.uint16], bits: int) -> Frame:

@@ -3,21 +3,24 @@
 The same object serves the HTTP requests, `python -m model inspect` and the evaluation after training.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Self
+from itertools import chain, repeat
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from model import quality, tiling
-from model.artifact import Fitting, verify
+from model import precision, quality, sliding, tiling
+from model.artifact import Fitting, Manifest, verify
 from model.calibration import Calibrator, Logits, defect_class_logits
 from model.engine import Engine, open_engine
 from model.image import Frame
 from model.quality import Quality
 from model.registry import Registry
+from model.seam import judge_seam
+from model.sliding import Sharing
 from model.tiling import Event, Fit, Probabilities, TileGrid
 from model.verdict import Thresholds, Verdict, decide
 
@@ -25,12 +28,17 @@ from model.verdict import Thresholds, Verdict, decide
 # the processor's caches; larger batches were measured to gain nothing on a CPU and cost memory.
 BATCH_TILES = 32
 
+Method = Literal["shared", "tiles"]
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Inspection:
     """What is known of one frame.
 
-    defect_probability: calibrated, of the worst tile. scores: of every tile, shape (rows, columns) of the grid.
+    defect_probability: calibrated, of the worst tile that the frame before has not judged. scores: of every tile, shape
+    (rows, columns) of the grid. method: "shared" if its tiles shared their convolutions (`model.sliding`).
     """
 
     verdict: Verdict
@@ -40,6 +48,15 @@ class Inspection:
     height: int
     width: int
     scores: Probabilities
+    grid: TileGrid
+    method: Method
+
+
+class _Cover(NamedTuple):
+    """A frame as its tiles see it, and where they lie on it."""
+
+    frame: Frame
+    grid: TileGrid
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,7 @@ class Inspector:
     """One loaded model version, ready to judge frames; safe to use from several threads at once.
 
     classes: ok first. Where the engine has one logit, the only other one is "defect", and events name no class.
+    sharing: how frames of several tiles share convolutions; None: they are scored tile by tile.
     """
 
     version: str
@@ -55,6 +73,7 @@ class Inspector:
     thresholds: Thresholds
     fitting: Fitting
     classes: tuple[str, ...] = ("ok", "defect")
+    sharing: Sharing | None = None
 
     @classmethod
     def load(
@@ -70,25 +89,34 @@ class Inspector:
         fitting = manifest.fitting
         if stride is not None:
             fitting = fitting.model_copy(update={"stride": min(stride, fitting.tile)})
-        opened = open_engine(engine, folder, threads)
-        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes)
+        opened = open_engine(precision.chosen(engine, manifest), folder, threads)
+        sharing = _sharing(opened, manifest, fitting)
+        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes, sharing)
 
-    def inspect(self, frame: Frame) -> Inspection:
-        """Judge one uint8 frame of shape (height, width), each side at least 2 px."""
-        return self.inspect_all([frame])[0]
+    def inspect(self, frame: Frame, overlap: int = 0) -> Inspection:
+        """Judge one uint8 frame of shape (height, width), each side at least 2 px; overlap: as for `inspect_all`."""
+        return self.inspect_all([frame], [overlap])[0]
 
-    def inspect_all(self, frames: Sequence[Frame]) -> list[Inspection]:
+    def inspect_all(self, frames: Sequence[Frame], overlaps: Sequence[int] | None = None) -> list[Inspection]:
         """Judge frames of any sizes together, in order: their tiles share the engine's batches.
 
+        overlaps: of each frame, how many of its first rows are the last ones of the frame before; fewer than all, else
+        ValueError. What they show was reported with that frame, see `model.seam`.
         A tile's probability depends on its company by rounding alone.
         """
         if not frames:
             return []
-        covers = [self._cover(frame) for frame in frames]
-        logits = self._logits(_packed(grid.batches(covered, BATCH_TILES) for covered, grid in covers))
-        ends = np.cumsum([len(grid) for _, grid in covers])[:-1]
-        own = np.split(logits, ends)
-        return [self._judged(frame, grid, its) for frame, (_, grid), its in zip(frames, covers, own, strict=True)]
+        repeated = list(overlaps or repeat(0, len(frames)))
+        covers = [self._cover(frame, overlap) for frame, overlap in zip(frames, repeated, strict=True)]
+        in_tiles = iter(self._logits_of_each([cover for cover in covers if self._method(cover) == "tiles"]))
+        judged = []
+        for frame, cover, overlap in zip(frames, covers, repeated, strict=True):
+            if self.sharing is not None and self._method(cover) == "shared":
+                logits = sliding.frame_logits(self.engine, self.sharing, cover.frame, cover.grid)
+            else:
+                logits = next(in_tiles)
+            judged.append(self._judged(frame, cover, logits, overlap))
+        return judged
 
     def probabilities(self, tiles: Frame) -> Probabilities:
         """Calibrated defect probability of tiles that are cut already: uint8 (n, tile, tile) -> float64 (n,)."""
@@ -103,22 +131,31 @@ class Inspector:
         return self.calibrator.class_probabilities(logits) if logits.shape[1] > 1 else None
 
     def warm(self) -> None:
-        """Run the engine once on a blank batch, so that the first frame does not pay for its start."""
+        """Run the engine once on a blank batch and frame, so that the first one does not pay for its start."""
         size = self.fitting.tile
         self.engine.logits(np.zeros((BATCH_TILES, size, size), np.uint8))
+        if self.sharing is not None:
+            self.inspect(np.zeros((2 * size, 2 * size), np.uint8))
 
-    def _judged(self, frame: Frame, grid: TileGrid, logits: Logits) -> Inspection:
+    def _method(self, cover: _Cover) -> Method:
+        """Several tiles share what they can; a single one has nobody to share with, and goes into a batch."""
+        return "shared" if self.sharing is not None and len(cover.grid) > 1 else "tiles"
+
+    def _judged(self, frame: Frame, cover: _Cover, logits: Logits, overlap: int) -> Inspection:
         """What the logits of a frame's tiles, (tiles, outputs) row by row, say of it."""
         height, width = frame.shape
+        grid = cover.grid
         shape = len(grid.rows), len(grid.columns)
         scores = self.calibrator.probabilities(logits).reshape(shape)
         named = self._defect_classes(logits)
         if self.fitting.fit is Fit.RESIZE:
-            grid = TileGrid(rows=(0,), columns=(0,), tile=max(height, width))
+            grid, overlap = TileGrid(rows=(0,), columns=(0,), tile=max(height, width)), 0
+        before, continued = judge_seam(grid, scores, self.thresholds, overlap)
+        own = np.where(before, -np.inf, scores)
         events = tiling.find_events(
-            grid, scores, self.thresholds.review, frame, None if named is None else named.reshape(shape)
+            grid, own, self.thresholds.review, frame, None if named is None else named.reshape(shape), continued
         )
-        worst = float(scores.max())
+        worst = float(own.max())
         return Inspection(
             verdict=decide(worst, self.thresholds),
             defect_probability=worst,
@@ -127,14 +164,26 @@ class Inspector:
             height=height,
             width=width,
             scores=scores,
+            grid=grid,
+            method=self._method(cover),
         )
 
-    def _cover(self, frame: Frame) -> tuple[Frame, TileGrid]:
-        """The frame as the tiles see it, and where they lie on it."""
+    def _cover(self, frame: Frame, overlap: int) -> _Cover:
+        if not 0 <= overlap < len(frame):
+            raise ValueError(f"an overlap of {overlap} rows leaves nothing new of a frame of {len(frame)} rows")
         tile, stride = self.fitting.tile, self.fitting.stride
-        covered = tiling.resize(frame, tile) if self.fitting.fit is Fit.RESIZE else tiling.extend(frame, tile)
+        if self.fitting.fit is Fit.RESIZE:
+            return _Cover(tiling.resize(frame, tile), TileGrid.cover(tile, tile, tile, stride))
+        covered = tiling.extend(frame, tile)
         height, width = covered.shape
-        return covered, TileGrid.cover(height, width, tile, stride)
+        return _Cover(covered, TileGrid.cover(height, width, tile, stride, overlap))
+
+    def _logits_of_each(self, covers: Sequence[_Cover]) -> list[Logits]:
+        """Logits of the tiles of each frame, in order; the frames share batches."""
+        if not covers:
+            return []
+        logits = self._logits(_packed(grid.batches(covered, BATCH_TILES) for covered, grid in covers))
+        return np.split(logits, np.cumsum([len(grid) for _, grid in covers])[:-1])
 
     def _logits(self, batches: Iterable[Frame]) -> Logits:
         return np.concatenate([self.engine.logits(batch) for batch in batches])
@@ -144,6 +193,30 @@ class Inspector:
         if logits.shape[1] == 1:
             return None
         return np.asarray(np.array(self.classes[1:])[defect_class_logits(logits).argmax(axis=1)])
+
+
+def _sharing(engine: Engine, manifest: Manifest, fitting: Fitting) -> Sharing | None:
+    """How frames share convolutions; None where this engine, network or stride cannot.
+
+    Where they could but, on a generated frame, do not give the logits of the tiles, the tiles are right: their
+    logits are what was evaluated. The frames then take longer, and the log says why.
+    """
+    if fitting.fit is Fit.RESIZE or not engine.shares_convolutions:
+        return None
+    if reason := sliding.obstacle(manifest.network, fitting.stride):
+        log.info("version %s scores frames tile by tile: %s", manifest.version, reason)
+        return None
+    sharing = Sharing.of(manifest.network)
+    difference = sliding.disagreement(engine, sharing, fitting.stride)
+    # Written so that a difference that is none (NaN) is too large.
+    if not difference <= engine.rounding:
+        log.warning(
+            "version %s scores frames tile by tile: with shared convolutions the %s engine gives logits that differ "
+            "by %.2g of the largest, and at most %.0e is rounding",
+            manifest.version, engine.name, difference, engine.rounding,
+        )  # fmt: skip
+        return None
+    return sharing
 
 
 def _packed(frames: Iterable[Iterable[Frame]]) -> Iterator[Frame]:

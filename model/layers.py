@@ -24,6 +24,7 @@ ALLOWED_OBJECTS = {
             "InputLayer",
             "MaxPooling2D",
             "Rescaling",
+            "UnitNormalization",
         }
     ),
     # Two poolings side by side, as one layer.

@@ -5,9 +5,10 @@ each one atomic rename. Servers watch that file: no restart is needed.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,6 +38,17 @@ class Pointer(BaseModel):
 
     active: VersionName
     previous: tuple[VersionName, ...] = ()
+
+
+class Change(NamedTuple):
+    """The version that is active now, and the one that was before the change."""
+
+    active: str
+    before: str | None
+
+
+# Raises if the version in this folder cannot serve; what it returns is the caller's own affair.
+Prove = Callable[[Path], object]
 
 
 class Registry:
@@ -90,23 +102,27 @@ class Registry:
             )
         return version
 
-    def activate(self, version: str) -> None:
-        """Verify the version and make it active; the one before is kept for `rollback`.
+    def activate(self, version: str, prove: Prove = verify) -> Change:
+        """Prove the version and make it active; the one before is kept for `rollback`.
 
-        Raises `SteelsightError` (model_unknown, artifact_invalid) and changes nothing then.
+        prove: given the version's folder; the pointer moves only if it returns. A server loads the version there.
+        Raises `SteelsightError` (model_unknown, artifact_invalid, and what `prove` raises) and changes nothing then.
         """
-        verify(self.folder(version))
+        prove(self.folder(version))
         with self._changing():
             before = self._pointer()
             if before is None:
                 self._point(Pointer(active=version))
             elif before.active != version:
                 self._point(Pointer(active=version, previous=(*before.previous, before.active)[-MAX_PREVIOUS:]))
+        return Change(version, before.active if before else None)
 
-    def rollback(self) -> str:
-        """Make the version before the active one active again, and return its name.
+    def rollback(self, prove: Prove = verify) -> Change:
+        """Make the version before the active one active again.
 
-        Raises `SteelsightError` (no_previous_model, model_unknown, artifact_invalid) and changes nothing then.
+        prove: as for `activate`; others wait meanwhile, so that two rollbacks are two steps.
+        Raises `SteelsightError` (no_previous_model, model_unknown, artifact_invalid, and what `prove` raises) and
+        changes nothing then.
         """
         none_earlier = SteelsightError(
             ErrorCode.NO_PREVIOUS_MODEL, "there is no earlier version to roll back to; use `activate VERSION`"
@@ -118,9 +134,9 @@ class Registry:
             if pointer is None or not pointer.previous:
                 raise none_earlier
             *earlier, version = pointer.previous
-            verify(self.folder(version))
+            prove(self.folder(version))
             self._point(Pointer(active=version, previous=tuple(earlier)))
-        return version
+        return Change(version, pointer.active)
 
     def _changing(self) -> AbstractContextManager[None]:
         return exclusive(self.models / ".active.lock")

@@ -16,7 +16,12 @@ def told(inspector: Inspector, inspection: Inspection) -> dict[str, Any]:
         "defect_probability": inspection.defect_probability,
         "thresholds": inspector.thresholds.model_dump(),
         "model": {"version": inspector.version, "engine": inspector.engine.name},
-        "image": {"width": inspection.width, "height": inspection.height, "tiles": inspection.scores.size},
+        "image": {
+            "width": inspection.width,
+            "height": inspection.height,
+            "tiles": inspection.scores.size,
+            "method": inspection.method,
+        },
         "events": [asdict(event) for event in inspection.events],
         "quality": {"accepted": inspection.quality.accepted, "warnings": list(inspection.quality.warnings)},
     }

@@ -17,6 +17,7 @@ from scipy import ndimage
 from model.image import Frame
 
 Probabilities = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 # Flagged tiles that touch, also at a corner, belong to one event.
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
@@ -34,6 +35,7 @@ class Event:
     """One connected defect indication: pixel box on the frame and its largest tile probability.
 
     defect_class: the most probable one on that tile; None where the model tells no classes apart.
+    continued: it began in the frame before, which reported it too; see `model.seam`.
     """
 
     x: int
@@ -42,6 +44,7 @@ class Event:
     height: int
     defect_probability: float
     defect_class: str | None = None
+    continued: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ class TileGrid:
     tile: int
 
     @classmethod
-    def cover(cls, height: int, width: int, tile: int, stride: int) -> Self:
-        """Grid over a frame of at least one tile.
+    def cover(cls, height: int, width: int, tile: int, stride: int, overlap: int = 0) -> Self:
+        """Grid over a frame of at least one tile, whose first `overlap` rows the frame before has shown too.
 
         >>> TileGrid.cover(128, 300, tile=128, stride=64)
         TileGrid(rows=(0,), columns=(0, 64, 128, 172), tile=128)
+        >>> TileGrid.cover(512, 128, tile=128, stride=64, overlap=200).rows
+        (72, 136, 200, 264, 328, 384)
         """
-        return cls(tile_positions(height, tile, stride), tile_positions(width, tile, stride), tile)
+        return cls(row_positions(height, tile, stride, overlap), tile_positions(width, tile, stride), tile)
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
@@ -87,6 +92,28 @@ def tile_positions(length: int, tile: int, stride: int) -> tuple[int, ...]:
     return (*range(0, length - tile, stride), length - tile)
 
 
+def row_positions(height: int, tile: int, stride: int, overlap: int) -> tuple[int, ...]:
+    """First row of each row of tiles on a frame of at least `tile` rows, `overlap` of which the frame before had too.
+
+    Of an overlap of a tile or more, only the last tile's rows are looked at again: the last row of tiles of the frame
+    before lay there, however high that frame was. From the overlap's end on the grid begins anew, so that every new
+    pixel lies on a tile of new pixels, as far as a whole one fits.
+
+    >>> row_positions(400, tile=128, stride=64, overlap=0)
+    (0, 64, 128, 192, 256, 272)
+    >>> row_positions(400, tile=128, stride=50, overlap=128)
+    (0, 50, 100, 128, 178, 228, 272)
+    >>> row_positions(300, tile=128, stride=64, overlap=200)
+    (72, 136, 172)
+    """
+    if overlap < tile:
+        return tile_positions(height, tile, stride)
+    if height - overlap < tile:
+        return tuple(overlap - tile + y for y in tile_positions(height - overlap + tile, tile, stride))
+    anew = tile_positions(height - overlap, tile, stride)
+    return (*range(overlap - tile, overlap, stride), *(overlap + y for y in anew))
+
+
 def extend(frame: Frame, tile: int) -> Frame:
     """Reflect a frame out to the right and downwards, as often as needed, until a tile fits.
 
@@ -104,19 +131,30 @@ def resize(frame: Frame, size: int) -> Frame:
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
 
 
+def connected(flagged: Mask) -> npt.NDArray[np.int_]:
+    """A number from 1 for each group of flagged tiles that touch, also at a corner; 0 elsewhere.
+
+    >>> connected(np.array([[True, False, True], [False, True, False], [False, False, False]])).tolist()
+    [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    """
+    labels, _ = ndimage.label(flagged, EIGHT_NEIGHBOURS)
+    return np.asarray(labels)
+
+
 def find_events(
     grid: TileGrid,
     scores: Probabilities,
     threshold: float,
     frame: Frame,
     defect_classes: npt.NDArray[np.str_] | None = None,
+    continued: Mask | None = None,
 ) -> list[Event]:
     """Connected tiles at or above the threshold, most probable first; boxes are clipped to the frame.
 
-    scores, defect_classes: shape (rows, columns) of the grid. Overlapping tiles of one defect make one event, which has
-    the defect class of its worst tile.
+    scores, defect_classes, continued: shape (rows, columns) of the grid. Overlapping tiles of one defect make one
+    event, which has the defect class of its worst tile. continued: tiles that go on from what the frame before said.
     """
-    labels, _ = ndimage.label(scores >= threshold, EIGHT_NEIGHBOURS)
+    labels = connected(scores >= threshold)
     height, width = frame.shape
     events = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
@@ -126,5 +164,6 @@ def find_events(
         inside = np.where(labels[rows, columns] == number, scores[rows, columns], -np.inf)
         worst = np.unravel_index(inside.argmax(), inside.shape)
         defect_class = None if defect_classes is None else str(defect_classes[rows, columns][worst])
-        events.append(Event(x, y, right - x, bottom - y, float(inside[worst]), defect_class))
+        began_before = continued is not None and bool(continued[rows, columns][np.isfinite(inside)].any())
+        events.append(Event(x, y, right - x, bottom - y, float(inside[worst]), defect_class, began_before))
     return sorted(events, key=lambda event: -event.defect_probability)

@@ -1,6 +1,7 @@
 """Was every pixel really in the file? Pillow leaves black what a well-formed but short PNG or TIFF does not hold.
 
-A partial frame must never get a verdict. Truncated files of the other formats are refused by their decoders.
+A partial frame must never get a verdict. `model/jpeg.py` answers this for JPEG; truncated WebP and BMP files are
+refused by their decoders.
 """
 
 import struct
@@ -28,7 +29,13 @@ def check_whole(image: ImageFile.ImageFile, data: bytes) -> None:
     """Raise ValueError if the loaded image, read from `data`, has pixels that the file does not hold."""
     if image.format == "TIFF":
         _check_tiff(image, data)
-    elif image.format == "PNG" and _may_be_short(image) and (missing := _missing_bytes(data)):
+    elif image.format == "PNG" and _may_be_short(image):
+        check_scan_lines(data)
+
+
+def check_scan_lines(data: bytes) -> None:
+    """Raise ValueError if the pixel data of a PNG, inflated anew and counted, are too few for its size."""
+    if missing := _missing_bytes(data):
         raise ValueError(f"its pixel data ends {missing} bytes early")
 
 

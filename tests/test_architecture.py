@@ -16,7 +16,7 @@ KERAS = {"keras", "tensorflow", "tf2onnx", "h5py"}
 # Where Keras may be imported, inside functions only: a server that does not choose the Keras engine never loads it.
 KERAS_ROOMS = {
     "model/attribution.py",
-    "model/engine.py",
+    "model/engines/keras.py",
     "model/explain.py",
     "model/export.py",
     "model/feature_maps.py",

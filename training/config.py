@@ -207,6 +207,8 @@ _LOCAL: dict[str, Any] = {
 RECIPES: dict[str, dict[str, Any]] = {
     "steel-128-local": _LOCAL,
     "steel-64-local": _LOCAL,
+    "steel-128-line": _LOCAL,
+    "steel-64-line": _LOCAL,
     "steel-128-deeper": _LOCAL,
     "steel-64-deeper": _LOCAL,
     "rgb-224": {

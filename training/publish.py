@@ -27,6 +27,7 @@ from training.errors import DataFault
 from training.evaluate import Examination, OutOfFoldFigures
 from training.operating_point import operating_point
 from training.outcome import Outcome, measure
+from training.precisions import Measured, measure_precisions
 from training.prepare import Prepared
 from training.report import write_report
 from training.scoring import unpublished
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 # Of the logits. Rounding alone spreads a dead network's by far less; one that had barely begun to learn spread by 0.06.
 LEAST_SPREAD = 1e-4
-PACKAGES = ("keras", "numpy", "onnxruntime", "pillow", "tensorflow")
+PACKAGES = ("keras", "numpy", "onnxruntime", "openvino", "pillow", "tensorflow")
 
 
 def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, models: Path) -> Outcome:
@@ -64,7 +65,13 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
             prepared,
             calibrator=fitted.calibrator,
             thresholds=thresholds,
-            parity=_parity(inspector, of_test, exported, thresholds),
+            parity=measure_precisions(
+                folder,
+                Measured(inspector, of_test, test.tiles, test.defect, thresholds),
+                _parity(inspector, of_test, exported, thresholds),
+                calibration=calibration.tiles,
+                seed=experiment.seed,
+            ),
             data=_about_parts(prepared.parts) | _about_split(prepared.split),
             training=_about_training(state, fitted, certificate),
         )
@@ -99,6 +106,7 @@ def publish_cross_fitted(
     thresholds, certificate = operating_point(out_of_fold, tiles.defect, tiles.group, experiment)
     certificate = for_recipe(certificate, found.folds)
     sentence = figures_sentence(found.folds, published=True)
+    others = found.fold > 0
     with artifact.staging(models, run.version) as folder:
         keras, onnx = (
             unpublished(each, fitting, prepared.classes, fitted.calibrator) for each in _engines(model, folder)
@@ -111,7 +119,14 @@ def publish_cross_fitted(
             prepared,
             calibrator=fitted.calibrator,
             thresholds=thresholds,
-            parity=_parity(keras, logits, onnx.logits(tiles.tiles), thresholds),
+            parity=measure_precisions(
+                folder,
+                # Ranges of 8 bits are not measured on the tiles that they were chosen on.
+                Measured(keras, logits[others], tiles.tiles[others], tiles.defect[others], thresholds),
+                _parity(keras, logits, onnx.logits(tiles.tiles), thresholds),
+                calibration=tiles.tiles[~others],
+                seed=experiment.seed,
+            ),
             data=_about_parts(found.parts()) | _about_split(found.split()),
             training=_about_training(state, fitted, certificate)
             | {"cross_validation": figures.summary(), "figures": sentence},
@@ -146,11 +161,11 @@ def _engines(model: "keras.Model", folder: Path) -> tuple[Engine, Engine]:
     return open_engine(KerasEngine.name, folder), open_engine(OnnxEngine.name, folder)
 
 
-def _parity(inspector: Inspector, reference: Logits, exported: Logits, thresholds: Thresholds) -> dict[str, Parity]:
+def _parity(inspector: Inspector, reference: Logits, exported: Logits, thresholds: Thresholds) -> Parity:
     """Of the ONNX export: its logits against those of the Keras network on the same tiles."""
     ours, theirs = (inspector.calibrator.probabilities(logits) for logits in (reference, exported))
     classes = inspector.class_probabilities(reference), inspector.class_probabilities(exported)
-    return {OnnxEngine.name: export.parity(ours, theirs, thresholds, OnnxEngine.name, classes)}
+    return export.parity(ours, theirs, thresholds, OnnxEngine.name, classes)
 
 
 def _write(folder: Path, examination: Examination, outcome: Outcome) -> None:

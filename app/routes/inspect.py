@@ -1,53 +1,84 @@
-"""A frame comes in, a verdict goes out."""
+"""A frame comes in, a verdict goes out; or several frames in one request."""
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from app.bodies import read_body
-from app.openapi import INSPECT_BODY, problems
-from app.parameters import InspectQuery, no_repeats
-from app.pool import Inspected
+from app.batching import Inspected
+from app.bodies import images, read_batch, read_frame
+from app.errors import Refusal, ServiceCode, problem_document
+from app.openapi import BATCH_BODY, INSPECT_BODY, problems
+from app.parameters import BatchQuery, InspectQuery
+from app.replies import batch_reply
 from app.requests import RequestRecord
-from app.schemas import InspectionReply, TimingReply
-from app.service import Current
-from model.inspector import Inspector
-from model.reply import told
+from app.routing import BareRoute
+from app.schemas import BatchReply, FailedInspection, InspectionReply
+from app.service import Service, service_of
+from model.errors import SteelsightError
 
-router = APIRouter(prefix="/v1", tags=["inspection"])
+router = APIRouter(prefix="/v1", tags=["inspection"], route_class=BareRoute)
 
 
 @router.post(
     "/inspect",
     summary="Inspect one frame",
+    response_model=InspectionReply,
     openapi_extra={"requestBody": INSPECT_BODY},
-    responses=problems(400, 408, 413, 415, 422, 503),
-    dependencies=[Depends(no_repeats)],
+    responses=problems(400, 408, 413, 415, 422, 503, 504),
 )
-async def inspect(request: Request, query: Annotated[InspectQuery, Query()], service: Current) -> InspectionReply:
+async def inspect(request: Request, query: Annotated[InspectQuery, Query()]) -> bytes:
     """Judge one frame: a tile, an image or a block of strip.
 
     Results are not stored yet: `request_id` is checked, and a repeat is inspected again.
     """
-    record = RequestRecord.of(request)
-    with service.pool.place():
+    service, record = service_of(request), RequestRecord.of(request)
+    pool = service.pool
+    with pool.place():
         inspector = service.slot.require()
-        body = await read_body(request, query, service.settings)
-        inspected = await service.pool.inspect(inspector, body)
-    service.metrics.frame_inspected(inspected.inspection, inspected.stages_ms)
-    record.verdict, record.version = inspected.inspection.verdict.value, inspector.version
-    return reply(inspector, inspected, query, record.elapsed_ms())
+        order = pool.order(record.started, request.receive)
+        body = await read_frame(request, query, service.settings, order.deadline)
+        inspected = await pool.inspect(order, inspector, body, query)
+    record.verdict, record.version, record.stages = inspected.verdict, inspector.version, inspected.stages
+    return inspected.reply
 
 
-def reply(inspector: Inspector, inspected: Inspected, query: InspectQuery, total_ms: float) -> InspectionReply:
-    """The wire format of one inspection."""
-    answer = told(inspector, inspected.inspection)
-    events = [event | {"position_mm": query.strip_position_mm(event["y"])} for event in answer.pop("events")]
-    timing = {"store": 0.0, "total": total_ms} | inspected.stages_ms
-    return InspectionReply(
-        inspection_id=inspected.inspection_id,
-        events=events,
-        timing_ms=TimingReply(**{stage: round(milliseconds, 3) for stage, milliseconds in timing.items()}),
-        **answer,
-    )
+@router.post(
+    "/inspect/batch",
+    summary="Inspect several images",
+    response_model=BatchReply,
+    openapi_extra={"requestBody": BATCH_BODY},
+    responses=problems(400, 408, 413, 415, 422, 503, 504),
+)
+async def inspect_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> bytes:
+    """Judge several images, each by itself: `results` has a reply for each in order, or the problem with it as `error`.
+
+    The status is 200 also if images failed; a request that is itself refused inspects none.
+    """
+    service, record = service_of(request), RequestRecord.of(request)
+    pool = service.pool
+    with pool.place():
+        inspector = service.slot.require()
+        order = pool.order(record.started, request.receive)
+        form = await read_batch(request, service.settings, order.deadline)
+        files = await pool.run(order, partial(images, form, service.settings))
+        # The first image has the place that the request came in with.
+        with pool.place(len(files) - 1):
+            about_each = InspectQuery.model_construct(**dict(query))
+            answers = await pool.inspect_each(order, inspector, files, about_each)
+    record.version = inspector.version
+    return batch_reply([_result(answer, service, record) for answer in answers])
+
+
+def _result(answer: Inspected | BaseException, service: Service, record: RequestRecord) -> bytes:
+    if isinstance(answer, Inspected):
+        return answer.reply
+    if isinstance(answer, SteelsightError | Refusal):
+        code, message = answer.code, answer.message
+    else:
+        # Answered as if it had been the only one; the log line of the request has it whole.
+        record.error = answer
+        code, message = ServiceCode.INTERNAL_ERROR, "an internal error occurred; it has been logged"
+    service.metrics.refusals.labels(code).inc()
+    return FailedInspection(error=problem_document(record, code, message)).model_dump_json().encode()

@@ -19,7 +19,8 @@ from app.service import Service
 from app.settings import load
 from model.image import Frame
 
-READY_WITHIN_S = 20
+# TensorFlow alone takes some of it on a machine that has other work.
+READY_WITHIN_S = 60
 
 
 @dataclass

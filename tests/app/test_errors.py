@@ -16,7 +16,8 @@ def test_every_code_has_a_status():
 
 
 def test_only_the_service_s_own_fault_is_a_500():
-    assert [code for code, status in STATUS.items() if status >= 500 and status != 503] == [ServiceCode.INTERNAL_ERROR]
+    assert [code for code, status in STATUS.items() if status == 500] == [ServiceCode.INTERNAL_ERROR]
+    assert {status for status in STATUS.values() if status > 500} == {503, 504}
     assert all(STATUS[code] == 503 for code in RETRY_AFTER_S)
 
 
@@ -66,7 +67,7 @@ async def test_an_unforeseen_error_is_logged_whole_and_shown_as_internal(start, 
         def fail(*_: object) -> None:
             raise RuntimeError("the secret of line 7")
 
-        monkeypatch.setattr(type(running.service.slot.require()), "inspect", fail)
+        monkeypatch.setattr(type(running.service.slot.require()), "inspect_all", fail)
         headers = {"content-type": "image/png", "x-request-id": "frame-7"}
         with capture_logs() as lines:
             answer = await running.http.post("/v1/inspect", content=png, headers=headers)

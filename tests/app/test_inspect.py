@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import STATUS, ServiceCode
 from app.parameters import InspectQuery
+from app.schemas import InspectionReply
 from model.__main__ import main
 from model.errors import ErrorCode
 from model.image import decode
@@ -50,7 +51,12 @@ async def test_the_reply_is_the_contract_and_the_domain_s_own_answer(post, png, 
     assert reply["defect_probability"] == expected.defect_probability
     assert reply["thresholds"] == inspector.thresholds.model_dump()
     assert reply["model"] == {"version": inspector.version, "engine": "onnx"}
-    assert reply["image"] == {"width": 200, "height": 100, "tiles": expected.scores.size}
+    assert reply["image"] == {
+        "width": 200,
+        "height": 100,
+        "tiles": expected.scores.size,
+        "method": expected.method,
+    }
     assert reply["quality"] == {"accepted": True, "warnings": list(expected.quality.warnings)}
     assert [event | {"defect_class": None, "position_mm": None} for event in map(vars, expected.events)] == reply[
         "events"
@@ -155,6 +161,8 @@ async def test_every_parameter_is_accepted(post, png):
         *[("captured_at", value) for value in ("2016-12-31T12:59:60Z", "2016-12-30T23:59:60Z", "2016-12-31T23:59:61Z")],
         *[("captured_at", value) for value in ("2016-12-31T23:59:60+01:00", "9999-12-31T23:59:60Z")],
         ("request_id", "x" * 129),
+        *[("overlap_rows", value) for value in ("-1", "1.5", "", "true")],
+        *[("heatmap", value) for value in ("1", "yes", "True", "")],
     ],
 )
 async def test_a_bad_value_is_refused_by_name(post, png, name, value):
@@ -184,6 +192,37 @@ async def test_the_farthest_position_still_has_events_with_a_place(post, steel_t
     events = (await post(file, position_mm="1e9", mm_per_pixel="1000")).json()["events"]
     assert events
     assert all(event["position_mm"] == 1e9 + 1000 * event["y"] for event in events)
+
+
+async def test_a_heat_map_is_told_if_asked_for(post, png, inspector):
+    expected = inspector.inspect(decode(png))
+    told = (await post(png, heatmap="true")).json()["heatmap"]
+    assert told["defect_probability"] == expected.scores.tolist()
+    assert (told["y"], told["x"]) == (list(expected.grid.rows), list(expected.grid.columns))
+    assert "heatmap" not in (await post(png, heatmap="false")).json()
+
+
+async def test_rows_seen_before_are_judged_with_the_frame_before(post, steel_frame, as_png, inspector):
+    frame = steel_frame(256, 128, seed=5, defects=3)
+    answer = await post(as_png(frame), overlap_rows=100)
+    (expected,) = inspector.inspect_all([frame], [100])
+    assert answer.json()["defect_probability"] == expected.defect_probability
+    assert len(answer.json()["events"]) == len(expected.events)
+
+
+@pytest.mark.parametrize("rows", [100, 101, 2**31])
+async def test_a_frame_of_which_nothing_is_new_is_refused(post, png, rows):
+    answer = await post(png, overlap_rows=rows)
+    assert_refused(answer, ServiceCode.PARAMETERS_INVALID)
+    assert "overlap_rows" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("query", [{}, {"heatmap": "true"}, {"position_mm": "1", "mm_per_pixel": "2"}])
+async def test_every_reply_is_what_the_description_promises(post, steel_tiles, as_png, query):
+    answer = await post(as_png(steel_tiles(8, 64).reshape(-1, 64)), **query)
+    reply = InspectionReply.model_validate_json(answer.content, strict=True)
+    assert reply.model_dump(mode="json", exclude_unset=True) == answer.json()
+    assert answer.headers["content-type"] == "application/json"
 
 
 async def test_a_misspelt_parameter_is_refused(post, png):

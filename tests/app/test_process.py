@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +161,40 @@ def test_a_model_is_activated_without_a_restart_and_a_stop_loses_no_request(home
         assert statuses == [503, 200, 200]
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_in_the_middle_of_load_answers_whoever_was_heard(ready_home, png, workers):
+    with serving(ready_home, "--workers", workers) as server:
+        until(lambda: server.get("/readyz").status_code == 200)
+        answered: list[int] = []
+        stopping = threading.Event()
+
+        def load() -> None:
+            headers = {"content-type": "image/png"}
+            with httpx.Client(timeout=WITHIN_S) as client:
+                while True:
+                    try:
+                        answer = client.post(f"{server.url}/v1/inspect", content=png, headers=headers)
+                    except httpx.TransportError:
+                        # A connection that was closed between two requests, or a port that nobody listens on.
+                        assert stopping.is_set()
+                        return
+                    # One worker serves while the other, on a busy machine, still loads the model.
+                    if answer.json().get("code") != "model_loading":
+                        assert answer.json()["verdict"]
+                        answered.append(answer.status_code)
+
+        with ThreadPoolExecutor(8) as pool:
+            clients = [pool.submit(load) for _ in range(8)]
+            until(lambda: len(answered) > 50)
+            stopping.set()
+            assert server.stop() == 0
+            for client in clients:
+                client.result(WITHIN_S)
+        lines = [line for line in server.lines() if line.get("route") == "/v1/inspect"]
+        assert [line["status"] for line in lines if line.get("code") != "model_loading"] == answered
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_a_request_that_never_ends_does_not_hold_up_a_stop(ready_home, png):
     with serving(ready_home, STEELSIGHT_SHUTDOWN_SECONDS="1") as server:
         until(lambda: server.get("/readyz").status_code == 200)
@@ -174,7 +210,7 @@ def test_what_is_printed_at_the_start_leads_to_the_api(ready_home):
     with serving(ready_home) as server:
         printed = [server.process.stderr.readline() for _ in range(2)]
         assert f"{server.url}/docs" in printed[0]
-        assert all(word in printed[1] for word in ("onnx", "1 worker", "thread", str(ready_home / "models")))
+        assert all(word in printed[1] for word in ("engine auto", "1 worker", "thread", str(ready_home / "models")))
         assert server.stop(signal.SIGINT) == 0
 
 

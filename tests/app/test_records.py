@@ -3,12 +3,14 @@
 import io
 import json
 import logging
+import re
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from app import logs
+from app.metrics import MAX_CAMERAS
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +58,11 @@ async def test_a_frame_is_counted(post, sample, png):
     reply = (await post(png)).json()
     after = [sample(name) for name in names]
     assert [round(now - then, 6) for now, then in zip(after, before, strict=True)] == [1, reply["image"]["tiles"], 0.02]
-    assert sample("steelsight_verdicts_total", verdict=reply["verdict"]) >= 1
+    assert sample("steelsight_verdicts_total", verdict=reply["verdict"], camera="none") >= 1
     assert sample("steelsight_in_flight") == 0
-    for stage in ("decode", "queue", "inference"):
+    assert sample("steelsight_queue_depth") == 0
+    assert sample("steelsight_batch_frames_sum") == after[0]
+    for stage in ("decode", "queue", "inference", "total"):
         assert sample("steelsight_stage_seconds_count", stage=stage) == after[0]
 
 
@@ -72,10 +76,31 @@ async def test_a_refusal_is_counted_by_code_and_status(post, sample):
 async def test_paths_and_ids_of_clients_are_no_labels(http, post, png):
     for number in range(5):
         await http.get(f"/hostile-{number}")
-        await post(png, camera_id=f"hostile-{number}")
+        await post(png, coil_id=f"hostile-{number}", request_id="hostile", camera_id=f'hostile "{number}')
     exposition = (await http.get("/metrics")).text
     assert "hostile" not in exposition
+    assert sample_of_others(exposition) == 5
     assert 'steelsight_requests_total{route="other",status="404"}' in exposition
+
+
+def sample_of_others(exposition: str) -> float:
+    """Frames of cameras that are no label."""
+    return sum(
+        float(line.split()[-1])
+        for line in exposition.splitlines()
+        if line.startswith("steelsight_verdicts_total{") and 'camera="other"' in line
+    )
+
+
+async def test_verdicts_are_counted_by_camera_for_few_cameras(start, tiny_models, png):
+    async with start(models=tiny_models) as running:
+        await running.until_ready()
+        headers = {"content-type": "image/png"}
+        for number in range(MAX_CAMERAS + 3):
+            await running.http.post(f"/v1/inspect?camera_id=c{number}", content=png, headers=headers)
+        exposition = (await running.http.get("/metrics")).text
+    assert len(set(re.findall(r'camera="(c\d+)"', exposition))) == MAX_CAMERAS
+    assert sample_of_others(exposition) == 3
 
 
 async def test_logs_are_json_with_hostile_strings_escaped(lines):

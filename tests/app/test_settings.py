@@ -1,5 +1,6 @@
 """Variables and flags -> settings; wrong ones fail at start, by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from app.settings import Settings, SettingsError, load
 
 def test_without_anything_the_defaults_hold():
     settings = load({"PATH": "/bin", "HOME": "/root"})
-    assert (settings.host, settings.port, settings.workers, settings.engine) == ("127.0.0.1", 8000, 1, "onnx")
+    assert (settings.host, settings.port, settings.workers, settings.engine) == ("127.0.0.1", 8000, 1, "auto")
     assert settings.models == Path("var/models")
 
 
@@ -41,7 +42,7 @@ def test_the_tests_own_variable_is_none_of_the_server_s():
             {"STEELSIGHT_PORT": "70000"},
             "STEELSIGHT_PORT: received '70000'; input should be less than or equal to 65535",
         ),
-        ({"STEELSIGHT_ENGINE": "tpu"}, "STEELSIGHT_ENGINE: received 'tpu'; input should be 'onnx' or 'keras'"),
+        ({"STEELSIGHT_ENGINE": "tpu"}, "STEELSIGHT_ENGINE: received 'tpu'; input should be 'auto', 'onnx', 'ke"),
         ({"STEELSIGHT_BODY_SECONDS": "nan"}, "STEELSIGHT_BODY_SECONDS: received 'nan'"),
         ({"STEELSIGHT_WORKERS": "two"}, "STEELSIGHT_WORKERS: received 'two'"),
     ],
@@ -51,6 +52,21 @@ def test_a_wrong_variable_is_named_with_what_is_expected(environ, says):
         load(environ)
     assert str(caught.value).startswith(says)
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_is_not_told_again_by_what_follows_from_it():
+    with pytest.raises(SettingsError) as caught:
+        load({"STEELSIGHT_WORKERS": "two"})
+    assert "CONCURRENCY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("workers", "engine_threads"), [(1, 1), (2, 1), (1, 2), (256, 1), (1, 0), (1, 256)])
+def test_threads_and_engine_threads_of_all_workers_are_as_many_as_cores(workers, engine_threads):
+    cores = len(os.sched_getaffinity(0))
+    settings = load({}, {"workers": workers, "engine_threads": engine_threads})
+    in_all = workers * settings.concurrency * (engine_threads or cores)
+    assert settings.concurrency >= 1
+    assert in_all <= cores or settings.concurrency == 1
 
 
 def test_a_wrong_flag_is_named_as_a_flag():

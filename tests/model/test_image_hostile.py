@@ -22,9 +22,6 @@ from model.wholeness import STRIP_SIZES
 LOSSLESS = ("png", "bmp", "tiff", "tiff-lzw", "tiff-deflate", "tiff-packbits", "webp")
 LOSSY = ("jpeg", "jpeg-progressive", "jpeg-restart", "webp-lossy")
 JPEG_END = b"\xff\xd9"
-JPEG_FILLED_IN = pytest.mark.xfail(
-    strict=True, reason="Pillow does not pass on libjpeg's warnings: what is missing is filled in with grey"
-)
 
 
 def refusal(data, **options):
@@ -172,7 +169,6 @@ class TestAFileThatClosesProperlyButLacksPixels:
         )
         assert refusal(mended) is ErrorCode.IMAGE_CORRUPT
 
-    @JPEG_FILLED_IN
     @pytest.mark.parametrize("container", ["jpeg", "jpeg-progressive", "jpeg-restart"])
     @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
     def test_jpeg_with_an_end_mark_put_after_the_cut(self, container, share, make_file, steel_frame):
@@ -180,13 +176,11 @@ class TestAFileThatClosesProperlyButLacksPixels:
         cut = data[: int(len(data) * share)].rstrip(b"\xff")
         assert outcome(cut + JPEG_END) is None
 
-    @JPEG_FILLED_IN
     def test_jpeg_with_a_gap(self, make_file, steel_frame):
         data = make_file(steel_frame(128, 192), "jpeg")
         middle = len(data) // 2
         assert outcome(data[:middle] + data[middle + 500 :]) is None
 
-    @JPEG_FILLED_IN
     def test_progressive_jpeg_without_its_last_scans(self, make_file, steel_frame):
         data = make_file(steel_frame(128, 192), "jpeg-progressive")
         scans = [match.start() for match in re.finditer(rb"\xff\xda", data)]
@@ -287,12 +281,12 @@ def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 results = {}
 files = {name: bytes.fromhex(text) for name, text in json.load(sys.stdin).items()}
 for name, data in files.items():
-    before, started = peak(), time.perf_counter()
+    before, started = peak(), time.process_time()
     try:
         code = decode(data).shape
     except SteelsightError as error:
         code = error.code
-    results[name] = [code, peak() - before, time.perf_counter() - started]
+    results[name] = [code, peak() - before, time.process_time() - started]
 print(json.dumps(results))
 """
 
@@ -340,9 +334,9 @@ class TestChainsOfDirectories:
     @pytest.mark.parametrize(("length", "last"), [(200_000, 0), (2, 8), (3, 38), (1, 8)])
     def test_answer_within_a_second(self, length, last):
         data = self.chain(length, last)
-        started = time.perf_counter()
+        started = time.process_time()
         assert outcome(data) is None
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
     def test_of_whole_images_answer_within_a_second(self, make_tiff, steel_frame):
         one = bytearray(make_tiff([steel_frame(40, 56).tobytes()], 56, 40))
@@ -353,9 +347,9 @@ class TestChainsOfDirectories:
         body = bytes(one[directory : link + 4])
         for number in range(50_000):
             data += body[:-4] + struct.pack("<I", len(data) + len(body) if number < 49_999 else 0)
-        started = time.perf_counter()
+        started = time.process_time()
         assert refusal(bytes(data)) is ErrorCode.IMAGE_MULTI_FRAME
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
     def test_a_directory_that_points_at_itself_is_one_frame(self, make_tiff, steel_frame):
         data = bytearray(make_tiff([steel_frame(40, 56).tobytes()], 56, 40))

@@ -8,9 +8,11 @@ import pytest
 
 from model.__main__ import main
 from model.artifact import Interval, read_manifest, write_manifest
+from model.errors import ErrorCode, SteelsightError
 from model.image import decode
 from model.inspector import Inspector
 from model.registry import Registry
+from model.shadow import SHADOW, Choice, chosen
 
 FIRST, SECOND = "tiny-64-first", "tiny-64-second"
 
@@ -50,10 +52,10 @@ class TestInspect:
         assert found["defect_probability"] == pytest.approx(inspection.defect_probability, abs=1e-9)
         assert found["thresholds"] == {"review": 0.3, "defect": 0.7}
         assert found["model"] == {"version": FIRST, "engine": "onnx"}
-        assert found["image"] == {"width": 200, "height": 100, "tiles": 8}
+        assert found["image"] == {"width": 200, "height": 100, "tiles": 8, "method": "shared"}
         assert found["quality"] == {"accepted": True, "warnings": list(inspection.quality.warnings)}
         assert len(found["events"]) == len(inspection.events)
-        keys = {"x", "y", "width", "height", "defect_probability", "defect_class"}
+        keys = {"x", "y", "width", "height", "defect_probability", "defect_class", "continued"}
         assert all(set(event) == keys and event["defect_class"] is None for event in found["events"])
 
     def test_active_stands_for_the_active_version(self, run, tiny_models, image):
@@ -176,6 +178,37 @@ class TestActivateAndRollback:
             assert "active.json" in errors[0]
 
 
+class TestShadow:
+    def test_on_and_off(self, run, own_models):
+        where = ("--models", own_models)
+        assert run("shadow", SECOND, "--share", 0.25, *where) == (0, [f"shadow: {SECOND}, 0.25 of the frames"], [])
+        assert chosen(Registry(own_models)) == Choice(version=SECOND, share=0.25)
+        assert run("shadow", "--off", *where) == (0, ["shadow: none"], [])
+        assert chosen(Registry(own_models)) is None
+        assert run("shadow", "--off", *where)[0] == 0
+
+    def test_a_version_that_is_none_or_damaged(self, run, own_models):
+        for version in ("../x", "none", SECOND):
+            (own_models / SECOND / "model.onnx").write_bytes(b"not a network")
+            code, lines, errors = run("shadow", version, "--models", own_models)
+            assert (code, lines, len(errors)) == (1, [], 1)
+            assert version in errors[0]
+        assert not (own_models / SHADOW).exists()
+
+    @pytest.mark.parametrize("share", ["0", "-0.1", "1.01", "nan", "inf", "much"])
+    def test_a_share_that_is_none(self, run, own_models, share):
+        code, _, errors = run("shadow", SECOND, f"--share={share}", "--models", own_models)
+        assert code == 2
+        assert "--share" in errors[-1]
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"version": "../x", "share": 1}', '{"version": "a", "share": 2}'])
+    def test_a_damaged_file_is_refused_by_name(self, own_models, text):
+        (own_models / SHADOW).write_text(text)
+        with pytest.raises(SteelsightError, match=SHADOW) as caught:
+            chosen(Registry(own_models))
+        assert caught.value.code is ErrorCode.ARTIFACT_INVALID
+
+
 class TestUsage:
     @pytest.mark.parametrize(
         "arguments",
@@ -196,7 +229,14 @@ class TestUsage:
 
     @pytest.mark.parametrize(
         "arguments",
-        [["--help"], ["inspect", "--help"], ["list", "--help"], ["activate", "--help"], ["rollback", "--help"]],
+        [
+            ["--help"],
+            ["inspect", "--help"],
+            ["list", "--help"],
+            ["activate", "--help"],
+            ["rollback", "--help"],
+            ["shadow", "--help"],
+        ],
     )
     def test_help_is_0(self, run, arguments):
         code, lines, errors = run(*arguments)

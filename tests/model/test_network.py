@@ -82,6 +82,7 @@ SHAPES = {
         ("probability", (1,)),
     ],
     "steel-64-local": [
+        ("level", (64, 64, 1)),
         ("rescale", (64, 64, 1)),
         ("convolution_1", (32, 32, 48)),
         ("normalization_1", (32, 32, 48)),
@@ -90,6 +91,38 @@ SHAPES = {
         ("convolution_2", (16, 16, 96)),
         ("normalization_2", (16, 16, 96)),
         ("relu_2", (16, 16, 96)),
+        ("pool_2", (1, 1, 192)),
+        ("flatten", (192,)),
+        ("dense", (64,)),
+        ("dropout", (64,)),
+        ("logits", (1,)),
+        ("probability", (1,)),
+    ],
+    "steel-128-line": [
+        ("rescale", (128, 128, 1)),
+        ("convolution_1", (61, 61, 32)),
+        ("normalization_1", (61, 61, 32)),
+        ("relu_1", (61, 61, 32)),
+        ("pool_1", (30, 30, 32)),
+        ("convolution_2", (22, 22, 64)),
+        ("normalization_2", (22, 22, 64)),
+        ("relu_2", (22, 22, 64)),
+        ("pool_2", (1, 1, 128)),
+        ("flatten", (128,)),
+        ("dense", (64,)),
+        ("dropout", (64,)),
+        ("logits", (1,)),
+        ("probability", (1,)),
+    ],
+    "steel-64-line": [
+        ("rescale", (64, 64, 1)),
+        ("convolution_1", (29, 29, 48)),
+        ("normalization_1", (29, 29, 48)),
+        ("relu_1", (29, 29, 48)),
+        ("pool_1", (14, 14, 48)),
+        ("convolution_2", (8, 8, 96)),
+        ("normalization_2", (8, 8, 96)),
+        ("relu_2", (8, 8, 96)),
         ("pool_2", (1, 1, 192)),
         ("flatten", (192,)),
         ("dense", (64,)),
@@ -131,6 +164,7 @@ SHAPES = {
         ("probability", (1,)),
     ],
     "steel-64-deeper": [
+        ("level", (64, 64, 1)),
         ("rescale", (64, 64, 1)),
         ("convolution_1", (64, 64, 32)),
         ("normalization_1", (64, 64, 32)),
@@ -172,6 +206,8 @@ PARAMETERS = {
     "pool-first-128": 197_073,
     "steel-128-local": 110_625,
     "steel-64-local": 241_137,
+    "steel-128-line": 176_161,
+    "steel-64-line": 241_137,
     "steel-128-deeper": 591_393,
     "steel-64-deeper": 591_393,
 }
@@ -230,9 +266,12 @@ class TestAnyConfiguration:
         dropout=st.sampled_from([0.0, 0.5]),
         outputs=st.integers(1, 4),
         global_pooling=st.booleans(),
+        levelled=st.booleans(),
     )
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-    def test_has_the_shapes_keras_gives_it(self, input_size, channels, stack, dropout, outputs, global_pooling):
+    def test_has_the_shapes_keras_gives_it(
+        self, input_size, channels, stack, dropout, outputs, global_pooling, levelled
+    ):
         try:
             config = NetworkConfig(
                 input_size=input_size,
@@ -242,6 +281,7 @@ class TestAnyConfiguration:
                 dropout=dropout,
                 outputs=outputs,
                 global_pooling=global_pooling,
+                levelled=levelled,
             )
         except ValidationError:
             assume(False)
@@ -312,6 +352,27 @@ class TestVariants:
     def test_raw_grey_is_rescaled_inside(self):
         model = build(NetworkConfig(input_size=8, blocks=(Block(filters=2),)))
         assert float(np.max(model.layers[0](np.full((1, 8, 8, 1), 255, np.float32)))) == pytest.approx(1)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_levelled_network_is_blind_to_exposure(self, channels):
+        model = build(NetworkConfig(input_size=8, channels=channels, levelled=True, blocks=(Block(filters=4),)))
+        tiles = np.random.default_rng(0).integers(10, 60, (5, 8, 8, 1)).repeat(channels, axis=3).astype(np.float32)
+        dark, bright = (np.asarray(logits_model(model)(factor * tiles)) for factor in (0.5, 4))
+        np.testing.assert_allclose(dark, bright, rtol=1e-4, atol=1e-6)
+        first = model.get_layer("rescale")(model.get_layer("level")(np.full_like(tiles, 90)))
+        np.testing.assert_allclose(first, 0, atol=1e-5)
+
+    def test_what_normalisation_keeps_is_true_after_a_few_hundred_steps(self):
+        """Of tiles of little contrast, whose variance is far below the 1 that it begins at."""
+        model = logits_model(build(NetworkConfig(input_size=8, blocks=(Block(filters=4, normalize=True),))))
+        tiles = np.random.default_rng(0).normal(60, 2, (32, 8, 8, 1)).astype(np.float32)
+        fitted_to = np.asarray([model(tiles, training=True) for _ in range(300)][-1])
+        np.testing.assert_allclose(np.asarray(model(tiles)), fitted_to, rtol=0.02, atol=0.02 * np.ptp(fitted_to))
+
+    def test_a_levelled_network_stands_black_and_saturated_tiles(self):
+        model = build(NetworkConfig(input_size=8, levelled=True, blocks=(Block(filters=2),)))
+        extremes = np.stack([np.full((8, 8, 1), value, np.float32) for value in (0, 1, 255)])
+        assert np.isfinite(np.asarray(model(extremes))).all()
 
     @pytest.mark.parametrize("outputs", [1, 3])
     def test_probability_follows_from_the_logits(self, outputs):

@@ -88,7 +88,7 @@ class TestActivateAndRollback:
     def test_goes_back_the_way_it_came(self, registry):
         for name in ("a", "b", "c", "a"):
             registry.activate(name)
-        assert [registry.rollback() for _ in range(3)] == ["c", "b", "a"]
+        assert [registry.rollback().active for _ in range(3)] == ["c", "b", "a"]
         assert registry.active() == "a"
         assert code_of(registry.rollback) is ErrorCode.NO_PREVIOUS_MODEL
         assert registry.active() == "a"
@@ -96,7 +96,27 @@ class TestActivateAndRollback:
     def test_activating_the_active_one_changes_nothing(self, registry):
         for name in ("a", "b", "b", "b"):
             registry.activate(name)
-        assert registry.rollback() == "a"
+        assert registry.rollback().active == "a"
+
+    def test_a_change_names_both_versions(self, registry):
+        assert registry.activate("a") == ("a", None)
+        assert registry.activate("b") == ("b", "a")
+        assert registry.rollback() == ("a", "b")
+
+    def test_what_is_not_proven_is_not_activated(self, registry):
+        seen = []
+
+        def refuse(folder):
+            seen.append(folder)
+            raise SteelsightError(ErrorCode.ARTIFACT_INVALID, "it does not load")
+
+        registry.activate("a")
+        registry.activate("b")
+        for change in (lambda: registry.activate("c", refuse), lambda: registry.rollback(refuse)):
+            assert code_of(change) is ErrorCode.ARTIFACT_INVALID
+            assert registry.active() == "b"
+        assert seen == [registry.models / "c", registry.models / "a"]
+        assert registry.rollback() == ("a", "b")
 
     def test_history_is_bounded(self, registry):
         for number in range(MAX_PREVIOUS + 10):
@@ -198,7 +218,7 @@ def test_killed_while_switching_leaves_a_pointer_that_works(registry):
         stop(switcher)
         assert registry.active() in NAMES
         registry.activate("c")
-        assert registry.rollback() in NAMES
+        assert registry.rollback().active in NAMES
     assert registry.versions() == list(NAMES)
 
 
@@ -214,6 +234,6 @@ def test_threads_that_activate_at_once_lose_no_step(registry):
     assert last in {"a", "b"}
     steps = []
     while registry.active() != "c":
-        steps.append(registry.rollback())
+        steps.append(registry.rollback().active)
     assert steps[-1] == "c"
     assert all(one != other for one, other in zip([last, *steps], steps, strict=False))

@@ -1,0 +1,101 @@
+"""The versions: which there are, which one serves, and which one shadows it."""
+
+import dataclasses
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from app import catalogue
+from app.bodies import read_bytes
+from app.catalogue import ChangeReply, DifferencesReply, ModelsReply, ShadowReply, ShareRequest, VersionDetails
+from app.complaints import complaints
+from app.errors import Refusal, ServiceCode
+from app.openapi import problems
+from app.service import Current
+from model.registry import Change
+
+# `{"share": 0.1}`, and room for a client that formats it.
+MAX_SHARE_BYTES = 1024
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+Version = Annotated[str, Path(max_length=100, description="A published version's name.")]
+
+
+# Not async: manifests are files, and FastAPI moves it to a thread.
+@router.get("", summary="All versions")
+def models(service: Current) -> ModelsReply:
+    """Every published version with its figures, the active one, and what the worker that answers has loaded."""
+    return catalogue.models(service.slot.loader.registry, service.slot, service.shadow)
+
+
+@router.post("/rollback", summary="Return to the version before", responses=problems(404, 409, 503))
+async def rollback(service: Current) -> ChangeReply:
+    """As activating it; a second rollback goes one further back."""
+    return _changed(await service.slot.rollback())
+
+
+@router.get("/shadow/differences", summary="Frames that the shadow judged differently")
+async def differences(service: Current) -> DifferencesReply:
+    """The latest ones that the worker that answers has seen: at most 1000, and none from before its start."""
+    return DifferencesReply.model_validate(
+        {"differences": [dataclasses.asdict(each) for each in service.shadow.differences()]}
+    )
+
+
+@router.get("/{version}", summary="One version", responses=problems(404, 409, 422))
+def version_details(version: Version, service: Current) -> VersionDetails:
+    """What its manifest says."""
+    return catalogue.version_details(service.slot.loader.registry, version)
+
+
+@router.post("/{version}/activate", summary="Serve a version", responses=problems(404, 409, 422, 503))
+async def activate(version: Version, service: Current) -> ChangeReply:
+    """Verify, load and warm it beside the one that serves, swap, and make it the active one for all workers.
+
+    The reply comes when the worker that answers serves it; the others follow within a second or two. A version that
+    cannot be served changes nothing.
+    """
+    return _changed(await service.slot.activate(version))
+
+
+@router.post(
+    "/{version}/shadow",
+    summary="Let a version shadow the active one",
+    responses=problems(404, 408, 409, 413, 422, 503),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ShareRequest.model_json_schema()}}}
+    },
+)
+async def start_shadow(version: Version, request: Request, service: Current) -> ShadowReply:
+    """It scores a share of the live frames after their replies, in all workers; nothing it says is answered.
+
+    It takes the place of any other shadow. Naming the one that shadows already changes its share.
+    """
+    wanted = await _share(request, service.settings.body_seconds)
+    await service.shadow.start(version, wanted.share)
+    running = catalogue.shadowing(service.shadow)
+    assert running is not None
+    return running
+
+
+@router.delete("/{version}/shadow", summary="End a shadow", responses=problems(404, 422, 503), status_code=204)
+async def stop_shadow(version: Version, service: Current) -> None:
+    """In all workers; its memory returns. The differences that were found stay readable."""
+    await service.shadow.stop(version)
+
+
+async def _share(request: Request, seconds: float) -> ShareRequest:
+    """The body, read by hand: FastAPI would read one of any length."""
+    body = await read_bytes(request, MAX_SHARE_BYTES, seconds, '{"share": 0.1}')
+    try:
+        return ShareRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(found)) from error
+
+
+def _changed(change: Change) -> ChangeReply:
+    return ChangeReply(active=change.active, previous=change.before)

@@ -1,0 +1,72 @@
+"""The dashboard and the alerts ask for what a server has."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from app.metrics import Metrics
+
+pytestmark = pytest.mark.anyio
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DASHBOARD = json.loads((DEPLOY / "grafana" / "steelsight.json").read_text(encoding="utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+ALERTS = (DEPLOY / "steelsight-alerts.yml").read_text(encoding="utf-8")
+EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]] + re.findall(
+    r"expr: (?:>-)?((?:.|\n)*?)\n +(?:for|annotations):", ALERTS
+)
+# Prometheus itself knows these of every target, and a histogram has one more.
+EVERYWHERE = {"job", "instance", "le"}
+
+
+def asked(expression: str) -> list[str]:
+    return re.findall(r"steelsight_\w+", expression)
+
+
+async def test_every_metric_asked_for_is_there(http):
+    text = (await http.get("/metrics")).text
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    there = {name for name, kind in types.items() if kind != "histogram"}
+    there |= {
+        name + part for name, kind in types.items() if kind == "histogram" for part in ("_bucket", "_sum", "_count")
+    }
+    wanted = {name for expression in EXPRESSIONS for name in asked(expression)}
+    assert len(wanted) > 15
+    assert wanted <= there, wanted - there
+
+
+def test_every_metric_of_ours_is_shown():
+    shown = " ".join(EXPRESSIONS)
+    missing = [family.name for family in Metrics().registry.collect() if family.name not in shown]
+    assert not missing
+
+
+def test_every_label_asked_for_is_there():
+    labels = {each._name: set(each._labelnames) for each in vars(Metrics()).values() if hasattr(each, "_labelnames")}
+    for expression in EXPRESSIONS:
+        (family,) = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in asked(expression)} or {None}
+        grouped = {label.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(",")}
+        matched = set(re.findall(r"[{,]\s*(\w+)\s*(?:=~|!=|=)", expression))
+        if family is not None:
+            assert grouped | matched <= labels[family] | EVERYWHERE, expression
+
+
+def test_panels_are_apart_and_say_what_they_show():
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+    assert all(len(panel["description"]) > 20 for panel in PANELS)
+
+
+def test_nothing_is_fetched_from_outside():
+    assert "http" not in re.sub(r"\bhttp_\w+", "", json.dumps(DASHBOARD))
