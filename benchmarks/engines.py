@@ -52,7 +52,7 @@ def rates(loaded: dict[str, Inspector], seconds: float, rounds: int) -> Rates:
         for name, inspector in loaded.items():
             for label, amount, work in _tasks(inspector):
                 for threads in THREADS:
-                    rate = amount * _calls_per_second(work, seconds, threads)
+                    rate = amount * calls_per_second(work, seconds, threads)
                     seen[name].setdefault(f"{label}, {threads} thread{'s' * (threads > 1)}", []).append(rate)
     # The first round warms every engine up.
     return {name: {label: statistics.median(each[1:]) for label, each in rows.items()} for name, rows in seen.items()}
@@ -68,7 +68,7 @@ def _tasks(inspector: Inspector) -> Iterator[tuple[str, float, Callable[[], obje
     yield "Mpx/s of frames", frame.size / 1e6, lambda: inspector.inspect(frame)
 
 
-def _calls_per_second(work: Callable[[], object], seconds: float, threads: int) -> float:
+def calls_per_second(work: Callable[[], object], seconds: float, threads: int) -> float:
     """Calls of all threads together; each goes on for so many seconds, and makes at least one."""
 
     def repeat(_: int) -> int:

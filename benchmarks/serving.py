@@ -72,9 +72,9 @@ def requests_of(tile: int, folder: Path) -> dict[str, Path]:
     ramp = np.linspace(60, 180, OVERLOAD_SIDE).astype(np.uint8)
     query = f"?width={tile}&height={tile}&pixel_format=Mono8"
     return {
-        "raw": _request(folder / "raw", query, "application/octet-stream", grey.tobytes()),
-        "PNG": _request(folder / "png", "", "image/png", _png(grey)),
-        "overload": _request(folder / "overload", "", "image/png", _png(np.tile(ramp, (OVERLOAD_SIDE, 1)))),
+        "raw": request_file(folder / "raw", query, "application/octet-stream", grey.tobytes()),
+        "PNG": request_file(folder / "png", "", "image/png", _png(grey)),
+        "overload": request_file(folder / "overload", "", "image/png", _png(np.tile(ramp, (OVERLOAD_SIDE, 1)))),
     }
 
 
@@ -84,7 +84,7 @@ def _png(grey: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-def _request(path: Path, query: str, content_type: str, body: bytes) -> Path:
+def request_file(path: Path, query: str, content_type: str, body: bytes) -> Path:
     head = (
         f"POST /v1/inspect{query} HTTP/1.1\r\nHost: bench\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -130,8 +130,11 @@ def overloaded(server: Server, request: Path, seconds: float) -> Figures:
 
 
 @contextmanager
-def served(checkout: Path, models: Path, request: Path) -> Iterator[Server]:
-    """The checkout's server on a port of its own, with a data root of its own, from its first verdict on."""
+def served(checkout: Path, models: Path, request: Path, **settings: str) -> Iterator[Server]:
+    """The checkout's server on a port of its own, with a data root of its own, from its first verdict on.
+
+    settings: by the names of their variables.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -139,7 +142,7 @@ def served(checkout: Path, models: Path, request: Path) -> Iterator[Server]:
         command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--models", str(models.resolve())]
         # The request log is written, as in a plant, but not to this terminal.
         with (Path(home) / "log").open("wb") as log:
-            environment = {**os.environ, "STEELSIGHT_HOME": home}
+            environment = {**os.environ, "STEELSIGHT_HOME": home, **settings}
             began = time.monotonic()
             server = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=log, env=environment)
             try:
