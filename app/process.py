@@ -87,6 +87,8 @@ def _uvicorn_config(settings: Settings) -> uvicorn.Config:
         workers=settings.workers,
         log_config=None,
         access_log=False,
+        # Whoever connects is the client: no header may say otherwise.
+        proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,

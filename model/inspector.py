@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from model.verdict import Thresholds, Verdict, decide
 # Tiles given to the engine at a time. A tile's first feature map is 1 MB in steel-128, so that 32 stay near
 # the processor's caches; larger batches were measured to gain nothing on a CPU and cost memory.
 BATCH_TILES = 32
+
+Value = TypeVar("Value", np.uint8, np.float32)
 
 Method = Literal["shared", "tiles"]
 
@@ -150,8 +152,10 @@ class Inspector:
         named = self._defect_classes(logits)
         if self.fitting.fit is Fit.RESIZE:
             grid, overlap = TileGrid(rows=(0,), columns=(0,), tile=max(height, width)), 0
-        before, continued = judge_seam(grid, scores, self.thresholds, overlap)
-        own = np.where(before, -np.inf, scores)
+        own, continued = scores, None
+        if overlap:
+            before, continued = judge_seam(grid, scores, self.thresholds, overlap)
+            own = np.where(before, -np.inf, scores)
         events = tiling.find_events(
             grid, own, self.thresholds.review, frame, None if named is None else named.reshape(shape), continued
         )
@@ -183,10 +187,12 @@ class Inspector:
         if not covers:
             return []
         logits = self._logits(_packed(grid.batches(covered, BATCH_TILES) for covered, grid in covers))
+        if len(covers) == 1:
+            return [logits]
         return np.split(logits, np.cumsum([len(grid) for _, grid in covers])[:-1])
 
     def _logits(self, batches: Iterable[Frame]) -> Logits:
-        return np.concatenate([self.engine.logits(batch) for batch in batches])
+        return _joined([self.engine.logits(batch) for batch in batches])
 
     def _defect_classes(self, logits: Logits) -> npt.NDArray[np.str_] | None:
         """The most probable defect class of each tile, str (n,); None where the network tells none apart."""
@@ -225,9 +231,14 @@ def _packed(frames: Iterable[Iterable[Frame]]) -> Iterator[Frame]:
     count = 0
     for batch in chain.from_iterable(frames):
         if count + len(batch) > BATCH_TILES:
-            yield np.concatenate(waiting)
+            yield _joined(waiting)
             waiting, count = [], 0
         waiting.append(batch)
         count += len(batch)
     if waiting:
-        yield np.concatenate(waiting)
+        yield _joined(waiting)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Value]]) -> npt.NDArray[Value]:
+    """One after the other; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -11,6 +11,7 @@ from model.image import Frame
 
 # Shares and levels past which a rolled surface no longer shows its texture; a plant's camera set-up keeps
 # well inside them, so that a warning means a lamp, a lens or an exposure time.
+WHITE = 255
 SATURATED_SHARE = 0.2
 DARK_MEAN = 16.0
 BRIGHT_MEAN = 239.0
@@ -30,12 +31,13 @@ def assess(frame: Frame) -> Quality:
     >>> assess(np.zeros((8, 8), np.uint8)).warnings
     ('constant', 'under_exposed')
     """
-    histogram = np.bincount(frame.ravel(), minlength=256)
-    mean = float(histogram @ np.arange(256)) / frame.size
+    # Not from a histogram, which takes ten times as long over a tile as all of these.
+    brightest = int(frame.max())
+    mean = int(frame.sum(dtype=np.uint64)) / frame.size
     findings = {
-        "constant": int(histogram.max()) == frame.size,
+        "constant": brightest == int(frame.min()),
         "under_exposed": mean < DARK_MEAN,
         "over_exposed": mean > BRIGHT_MEAN,
-        "saturated": histogram[255] / frame.size > SATURATED_SHARE,
+        "saturated": brightest == WHITE and np.count_nonzero(frame == WHITE) / frame.size > SATURATED_SHARE,
     }
     return Quality(accepted=True, warnings=tuple(name for name, found in findings.items() if found))

@@ -74,7 +74,11 @@ class TileGrid:
         return np.stack(np.meshgrid(self.rows, self.columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
     def batches(self, frame: Frame, size: int) -> Iterator[Frame]:
-        """Copies of the tiles, row by row, as uint8 of shape (at most `size`, tile, tile)."""
+        """The tiles, row by row, as uint8 of shape (at most `size`, tile, tile), not to be written to."""
+        # A frame that is one tile, as cameras of small parts send them, needs none of what follows.
+        if frame.shape == (self.tile, self.tile):
+            yield frame[np.newaxis]
+            return
         windows = np.lib.stride_tricks.sliding_window_view(frame, (self.tile, self.tile))
         ys, xs = self.positions().T
         for start in range(0, len(self), size):
@@ -137,6 +141,8 @@ def connected(flagged: Mask) -> npt.NDArray[np.int_]:
     >>> connected(np.array([[True, False, True], [False, True, False], [False, False, False]])).tolist()
     [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
     """
+    if flagged.size == 1:
+        return flagged.astype(np.int_)
     labels, _ = ndimage.label(flagged, EIGHT_NEIGHBOURS)
     return np.asarray(labels)
 
@@ -154,7 +160,10 @@ def find_events(
     scores, defect_classes, continued: shape (rows, columns) of the grid. Overlapping tiles of one defect make one
     event, which has the defect class of its worst tile. continued: tiles that go on from what the frame before said.
     """
-    labels = connected(scores >= threshold)
+    flagged = scores >= threshold
+    if not flagged.any():
+        return []
+    labels = connected(flagged)
     height, width = frame.shape
     events = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
