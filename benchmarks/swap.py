@@ -157,6 +157,8 @@ def expected(models: Path, names: tuple[str, str], png: bytes) -> dict[str, floa
         file.flush()
         for name in names:
             command = [sys.executable, "-m", "model", "inspect", name, file.name, "--models", str(models)]
+            # By the engine that the server is told to take: another one's rounding would look like another version.
+            command += ["--engine", os.environ.get("STEELSIGHT_ENGINE", "auto")]
             line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found[name] = json.loads(line)["defect_probability"]
     return found
