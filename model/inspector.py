@@ -27,7 +27,8 @@ from model.verdict import Thresholds, Verdict, decide
 # Tiles given to the engine at a time. A tile's first feature map is 1 MB in steel-128, so that 32 stay near
 # the processor's caches; larger batches were measured to gain nothing on a CPU and cost memory.
 BATCH_TILES = 32
-# Computed before a version serves. With a whole batch, models changed under load raised the p99 of requests by a quarter.
+# Computed before a version serves. With a whole batch, models changed under load raised the p99 of requests by
+# a quarter.
 WARM_TILES = 4
 
 Value = TypeVar("Value", np.uint8, np.float32)
