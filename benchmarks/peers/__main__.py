@@ -13,6 +13,7 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from benchmarks.document import PERFORMANCE, write_section
 from benchmarks.machine import measure
 from benchmarks.peers.contenders import Contender, contenders
 from benchmarks.peers.environments import NotInstalled, environment, version
-from benchmarks.peers.measuring import Measured, Tiles, choose, one_round
+from benchmarks.peers.measuring import TOLERANCE, Measured, Tiles, choose, one_round
 from benchmarks.peers.report import Run, figures, plot, table
 from benchmarks.peers.running import adopt_orphans
 from model.calibration import IdentityCalibrator
 from model.engine import open_engine
+from model.inspector import Inspector
 from model.registry import Registry, models_folder
-from training.synthetic.series import plan_series, shoot
+from synthetic.series import plan_series, shoot
 
 TILES = 24
 TILE = 128
@@ -46,13 +48,12 @@ def main() -> None:
     registry = Registry(arguments.models)
     active = registry.require_active()
     model = registry.folder(active) / "model.onnx"
-    plain, calibrated = _tiles(registry, active)
-    expected = {True: calibrated, False: plain}
+    expected = _expected(registry, active, arguments.engines)
 
     entries = [_installed(one, arguments.venvs) for one in _chosen(arguments)]
     for entry in (entry for entry in entries if not entry.reason):
         print(f"trying {entry.contender.name}", flush=True)
-        choose(entry, model, expected[entry.contender.ours], arguments.connections, arguments.trial_seconds)
+        choose(entry, model, expected[entry.contender.engine], arguments.connections, arguments.trial_seconds)
         for label, reason in entry.failed.items():
             print(f"  not with {label}: {reason}", flush=True)
     for number in range(arguments.rounds):
@@ -61,7 +62,7 @@ def main() -> None:
         for entry in entries[first:] + entries[:first]:
             if not entry.reason:
                 print(f"round {number + 1} of {arguments.rounds}: {entry.contender.name}", flush=True)
-                tiles = expected[entry.contender.ours]
+                tiles = expected[entry.contender.engine]
                 one_round(entry, model, tiles, arguments.connections, arguments.seconds)
     _write(Run(measure(), active, arguments.rounds, arguments.seconds, arguments.connections, entries), arguments)
 
@@ -94,18 +95,23 @@ def _chosen(arguments: argparse.Namespace) -> list[Contender]:
     return chosen
 
 
-def _tiles(registry: Registry, active: str) -> tuple[Tiles, Tiles]:
-    """Different tiles with the network's own probabilities, and with the calibrated ones of this service."""
+def _expected(registry: Registry, active: str, engines: Sequence[str]) -> dict[str | None, Tiles]:
+    """Different tiles with the calibrated probabilities of each engine; under None with the network's own, of peers."""
     manifest = registry.manifest(active)
     if (manifest.network.input_size, manifest.network.channels, manifest.network.outputs) != (TILE, 1, 1):
         raise SystemExit(f"{active}: the peers take networks of 128 x 128 grey pixels with one output")
-    images = [image for series in plan_series(0, TILES, 0.5) for image, _ in shoot(0, series, TILE)]
-    logits = open_engine("onnx", registry.folder(active), 1).logits(np.stack(images))
+    images = np.stack([image for series in plan_series(0, TILES, 0.5) for image, _ in shoot(0, series, TILE)])
     bodies = [image.tobytes() for image in images]
-    plain = IdentityCalibrator().probabilities(logits)
+    plain = IdentityCalibrator().probabilities(open_engine("onnx", registry.folder(active), 1).logits(images))
     if np.ptp(plain) < LEAST_SPREAD:
         raise SystemExit(f"{active} says nearly the same of every tile, so right answers could not be told from wrong")
-    return Tiles(bodies, plain), Tiles(bodies, manifest.calibrator.probabilities(logits))
+    expected: dict[str | None, Tiles] = {None: Tiles(bodies, plain)}
+    for name in engines:
+        inspector = Inspector.load(registry, active, name, threads=1)
+        # A reduced precision rounds otherwise in other company, by no more than it differs from the Keras model.
+        tolerance = max(TOLERANCE, manifest.parity[inspector.engine.name].max_probability_difference)
+        expected[name] = Tiles(bodies, inspector.probabilities(images), tolerance)
+    return expected
 
 
 def _installed(contender: Contender, venvs: Path) -> Measured:

@@ -29,6 +29,7 @@ class Contender:
 
     module: run with `python -m`. requirements: file of its environment, None for this project's own.
     distribution: whose version is reported. path and headers: of a request whose body is the tile's pixels.
+    engine: of this project, which of its runtimes.
     probability: the body of an answer -> defect probability. note: why a setting was not tried.
     """
 
@@ -41,6 +42,7 @@ class Contender:
     headers: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     probability: Callable[[bytes], float] = lambda body: float(json.loads(body)["defect_probability"])
+    engine: str | None = None
 
     @property
     def ours(self) -> bool:
@@ -65,8 +67,16 @@ def _ours(models: Path, engine: str) -> Contender:
         requirements=None,
         distribution=None,
         path="/v1/inspect?width=128&height=128&pixel_format=Mono8",
-        settings=(Setting("as installed", {"STEELSIGHT_ENGINE": engine}),),
+        settings=tuple(
+            # The others keep no record either.
+            Setting(
+                told,
+                {"STEELSIGHT_ENGINE": engine, "STEELSIGHT_WORKERS": str(workers), "STEELSIGHT_RECORD": "off"},
+            )
+            for told, workers in {"as installed": 1, f"{CORES} workers": CORES}.items()
+        ),
         arguments=("serve", "--models", str(models)),
+        engine=engine,
     )
 
 
