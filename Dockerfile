@@ -36,6 +36,7 @@ FROM runtime AS gpu
 COPY --from=install-gpu /opt/steelsight /opt/steelsight
 COPY app /srv/steelsight/app
 COPY model /srv/steelsight/model
+COPY synthetic /srv/steelsight/synthetic
 COPY training /srv/steelsight/training
 # Compiled while the root can be written: a read-only container could not keep what it compiles.
 RUN python -m compileall -q -j 0 /opt/steelsight /srv/steelsight || true
@@ -46,5 +47,6 @@ FROM runtime AS serve
 COPY --from=install-serve /opt/steelsight /opt/steelsight
 COPY app /srv/steelsight/app
 COPY model /srv/steelsight/model
+COPY synthetic /srv/steelsight/synthetic
 RUN python -m compileall -q -j 0 /opt/steelsight /srv/steelsight
 USER 10001:10001

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.machine import measure
+from synthetic import synthesize
 from training.batches import Curriculum
 from training.checkpoint import Checkpoint, Run
 from training.config import Augmentation, Experiment
@@ -32,7 +33,6 @@ from training.grouping import with_groups
 from training.prepare import Prepared, prepare
 from training.scan import fingerprint, scan
 from training.split import Part
-from training.synthetic import synthesize
 
 PRESETS = ("steel-128", "steel-128-local")
 # Every change there is, also those that are off unless asked for.

@@ -18,6 +18,7 @@ from model.artifact import new_version
 from model.errors import SteelsightError
 from model.network import DEFAULT_PRESET, PRESETS
 from model.registry import Registry, models_folder
+from synthetic import synthesize
 from training.blend import require_blends
 from training.checkpoint import Checkpoint, Run
 from training.checks.files import file_findings
@@ -34,7 +35,6 @@ from training.outcome import Outcome
 from training.prepare import labelled_records, require_binary
 from training.run import compare_versions, evaluate_version, train
 from training.scan import Record, fingerprint, scan
-from training.synthetic import synthesize
 from training.teacher import require_teacher
 from training.validate import check
 

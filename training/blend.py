@@ -1,7 +1,7 @@
 """Defects blended into the plant's own ok tiles: drawn ones, and its own moved onto another surface.
 
 A plant has thousands of ok tiles and a dozen cracks: here every ok tile can carry a defect that nobody has yet seen
-on it. A drawn defect is a relative change of reflectance (`training.synthetic`), so it is as dark or bright as the
+on it. A drawn defect is a relative change of reflectance (`synthetic`), so it is as dark or bright as the
 tile allows. One of the plant's own is cut out along its mask, with a soft seam, and takes on the level of the tile
 that it is moved to. Nothing but the surfaces of the sampler underneath is used.
 """
@@ -17,13 +17,13 @@ from scipy import fft
 
 from model.image import Frame
 from model.tiling import Fit
+from synthetic.defects import BRIGHTEST, DARKEST, DEFECT_CLASSES, Site
+from synthetic.shapes import Field, Point, log_uniform
 from training.config import Experiment
 from training.crops import ATTEMPTS, CropSampler, Kinds, Sampler
 from training.dataset import Mask
 from training.errors import DataFault, UsageFault
 from training.scan import NO_DEFECT
-from training.synthetic.defects import BRIGHTEST, DARKEST, DEFECT_CLASSES, Site
-from training.synthetic.shapes import Field, Point, log_uniform
 from training.transplant import transplant
 
 Pixel = TypeVar("Pixel", np.uint8, np.bool_)

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from model.image import Frame
+from synthetic.shapes import Field
 from training.dataset import Mask
-from training.synthetic.shapes import Field
 
 # The seam: the mask is widened by what a blur of so many px (standard deviation) reaches, and blurred by as many.
 SEAM_PX = 1.5

@@ -12,11 +12,11 @@ from model.artifact import Fitting, Manifest
 from model.calibration import IdentityCalibrator
 from model.network import PRESETS
 from model.verdict import Thresholds
+from synthetic import synthesize
 from training.dataset import choose_fit, cut
 from training.evaluate import Examination
 from training.grouping import with_groups
 from training.scan import scan
-from training.synthetic import synthesize
 
 
 @pytest.fixture(scope="session")

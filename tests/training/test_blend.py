@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from model.network import Block, NetworkConfig
+from synthetic import synthesize
 from training.blend import BlendedSampler, blended, drawn_change, visible_grey
 from training.checkpoint import Checkpoint, Run
 from training.config import Experiment, load_experiment
@@ -17,7 +18,6 @@ from training.errors import DataFault, UsageFault
 from training.prepare import labelled_records, prepare
 from training.scan import fingerprint
 from training.split import Part
-from training.synthetic import synthesize
 from training.transplant import transplant
 
 TILE = 64

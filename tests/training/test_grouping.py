@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from synthetic import synthesize
 from training.grouping import clusters, with_groups
 from training.scan import scan
-from training.synthetic import synthesize
 
 
 def test_exposures_of_one_synthetic_surface_share_a_cluster_and_others_do_not(tmp_path):

@@ -73,7 +73,7 @@ def whole(tmp_path_factory):
     base = tmp_path_factory.mktemp("kill")
     data, config, models = base / "data", base / "experiment.toml", base / "whole" / "models"
     config.write_text(EXPERIMENT)
-    from training.synthetic import synthesize
+    from synthetic import synthesize
 
     synthesize(data, 90, 1)
     runs = base / "whole" / "runs"

@@ -7,6 +7,7 @@ import pytest
 
 from model.network import PRESETS, Block, NetworkConfig
 from model.tiling import Fit
+from synthetic import synthesize
 from training.blend import blended, blended_share
 from training.checkpoint import Checkpoint, Run
 from training.config import Experiment
@@ -15,7 +16,6 @@ from training.prepare import Prepared, labelled_records, prepare
 from training.recipe import fit_network
 from training.scan import fingerprint
 from training.split import Part
-from training.synthetic import synthesize
 
 PRESET = "steel-64-local"
 # All that the preset's network has, smaller: its pooling, normalisation, dropout and centring.

@@ -13,13 +13,13 @@ from model.errors import SteelsightError
 from model.export import save_keras
 from model.network import PRESETS, Block, NetworkConfig
 from model.tiling import Fit
+from synthetic import synthesize
 from training.checkpoint import Run
 from training.config import Experiment, load_experiment
 from training.errors import DataFault, UsageFault
 from training.prepare import labelled_records
 from training.scan import fingerprint
 from training.split import Part, split
-from training.synthetic import synthesize
 from training.teacher import Teacher, open_teacher, require_teacher, teachers_split
 
 VERSION = "tiny-64-first"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthetic.shapes import (
+from synthetic.shapes import (
     Field,
     Line,
     Point,

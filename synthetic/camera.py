@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from training.synthetic.shapes import Field, log_uniform
+from synthetic.shapes import Field, log_uniform
 
 GreyImage = npt.NDArray[np.uint8]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.synthetic.camera import GreyImage, LineCamera, draw_camera
-from training.synthetic.defects import DEFECT_CLASSES, mark_defect
-from training.synthetic.shapes import Field
-from training.synthetic.surface import Finish, draw_finish, roll
+from synthetic.camera import GreyImage, LineCamera, draw_camera
+from synthetic.defects import DEFECT_CLASSES, mark_defect
+from synthetic.shapes import Field
+from synthetic.surface import Finish, draw_finish, roll
 
 # How far along the strip the shots of one series lie apart at most.
 LARGEST_SHIFT_PX = 8

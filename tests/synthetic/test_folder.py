@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from training.synthetic import SynthesisSummary, synthesize
-from training.synthetic.camera import draw_camera
-from training.synthetic.defects import DEFECT_CLASSES
-from training.synthetic.series import LARGEST_SHIFT_PX, LEAST_MASKED_PX, Series, plan_series, shoot, spoil
-from training.synthetic.surface import draw_finish, roll
+from synthetic import SynthesisSummary, synthesize
+from synthetic.camera import draw_camera
+from synthetic.defects import DEFECT_CLASSES
+from synthetic.series import LARGEST_SHIFT_PX, LEAST_MASKED_PX, Series, plan_series, shoot, spoil
+from synthetic.surface import draw_finish, roll
 
 TILES, SEED = 210, 5
 

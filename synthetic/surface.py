@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthetic.harmless import HARMLESS_MARKS
-from training.synthetic.shapes import Field, correlated_noise, log_uniform
+from synthetic.harmless import HARMLESS_MARKS
+from synthetic.shapes import Field, correlated_noise, log_uniform
 
 # Share of pieces that carry harmless marks, sound or not: a network that calls a soft stain a defect
 # has to lose by it.
@@ -77,22 +77,36 @@ def roll(rng: np.random.Generator, finish: Finish, shape: tuple[int, int]) -> Fi
     >>> piece.shape, bool(0.7 < piece.mean() < 1.2), bool(piece.min() > 0)
     ((136, 128), True, True)
     """
-    grain = correlated_noise(rng, shape, (finish.grain_y, finish.grain_x))
-    # Pores are dark, so the dark tail is the longer one.
-    grain = grain - finish.grain_skew * (grain * grain - 1)
-    mottle = correlated_noise(rng, shape, (1.6 * finish.mottle_length, finish.mottle_length))
-    relief = (
-        finish.grain * grain * (1 + 0.2 * np.clip(mottle, -2, 2))
-        + finish.streaks * correlated_noise(rng, shape, (finish.streaks_y, finish.streaks_x))
-        + finish.mottle * mottle
-        + _rolling_lines(rng, finish.rolling_lines, shape)
-        + _waviness(rng, finish.waviness, shape)
-    )
-    piece: Field = np.maximum(1 + relief, DARKEST_PORE)
+    piece: Field = np.maximum(1 + relief(rng, finish, shape), DARKEST_PORE)
     if rng.random() < HARMLESS_MARK_SHARE:
         for mark in rng.choice(len(HARMLESS_MARKS), size=rng.integers(1, 3), replace=False):
             piece = piece * (1 + HARMLESS_MARKS[mark](rng, shape))
     return piece
+
+
+def relief(rng: np.random.Generator, finish: Finish, shape: tuple[int, int], *, endless: bool = False) -> Field:
+    """What the finish alone adds to a reflectance of 1, float32 (height, width), mean about 0.
+
+    endless: the last row goes on in the first, so that one piece under the other is strip without a seam.
+
+    >>> rng = np.random.default_rng(3)
+    >>> rows = relief(rng, draw_finish(rng), (128, 64), endless=True)
+    >>> step = np.abs(np.diff(rows, axis=0, append=rows[:1])).mean(axis=1)
+    >>> bool(step[-1] < 2 * step.mean())
+    True
+    """
+    grain = correlated_noise(rng, shape, (finish.grain_y, finish.grain_x))
+    # Pores are dark, so the dark tail is the longer one.
+    grain = grain - finish.grain_skew * (grain * grain - 1)
+    mottle = correlated_noise(rng, shape, (1.6 * finish.mottle_length, finish.mottle_length))
+    added: Field = (
+        finish.grain * grain * (1 + 0.2 * np.clip(mottle, -2, 2))
+        + finish.streaks * correlated_noise(rng, shape, (finish.streaks_y, finish.streaks_x))
+        + finish.mottle * mottle
+        + _rolling_lines(rng, finish.rolling_lines, shape)
+        + _waviness(rng, finish.waviness, shape, endless)
+    )
+    return added
 
 
 def _rolling_lines(rng: np.random.Generator, amplitude: float, shape: tuple[int, int]) -> Field:
@@ -102,9 +116,11 @@ def _rolling_lines(rng: np.random.Generator, amplitude: float, shape: tuple[int,
     return amplitude * strength * columns.astype(np.float32)
 
 
-def _waviness(rng: np.random.Generator, amplitude: float, shape: tuple[int, int]) -> Field:
+def _waviness(rng: np.random.Generator, amplitude: float, shape: tuple[int, int], endless: bool) -> Field:
     """Bands across the strip from roll chatter, slightly bent."""
     period = log_uniform(rng, 18.0, 120.0)
+    if endless:
+        period = shape[0] / max(1, round(shape[0] / period))
     y = np.arange(shape[0], dtype=np.float32)[:, None]
     bend = np.linspace(-1, 1, shape[1], dtype=np.float32) ** 2 * rng.normal(0.0, 0.8)
     wave: Field = np.sin(2 * np.pi / period * y + bend + rng.uniform(0, 2 * np.pi))

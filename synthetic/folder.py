@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.synthetic.camera import GreyImage
-from training.synthetic.defects import DEFECT_CLASSES
-from training.synthetic.series import plan_series, shoot
+from synthetic.camera import GreyImage
+from synthetic.defects import DEFECT_CLASSES
+from synthetic.series import plan_series, shoot
 
 # Below 32 px the shift within a series eats most of the tile, and a defect no longer fits.
 SMALLEST_SIZE_PX = 32

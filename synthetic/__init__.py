@@ -4,6 +4,6 @@ No pixel of a photograph is in it. A score on it says that the path from folder 
 nothing about how well a network sees the plant's own steel.
 """
 
-from training.synthetic.folder import SynthesisSummary, synthesize
+from synthetic.folder import SynthesisSummary, synthesize
 
 __all__ = ["SynthesisSummary", "synthesize"]
