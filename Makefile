@@ -26,7 +26,10 @@ $(READY): requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	touch $(READY)
 
+# The desk runs beside the server and ends with it.
 run: $(READY) $(ACTIVE)
+	@$(BIN)/python -m app dashboard --api http://127.0.0.1:$(or $(STEELSIGHT_PORT),8000) & desk=$$!; \
+	trap 'kill $$desk 2> /dev/null; wait $$desk' EXIT; trap : INT TERM; \
 	$(BIN)/python -m app serve
 
 $(ACTIVE): | $(READY) $(STARTER_DATA)/labels.csv
@@ -56,6 +59,7 @@ bench: $(READY) $(ACTIVE)
 	$(call measure,frames,--models $(MODELS))
 	$(call measure,decode,--json $(FIGURES)/decode.json)
 	$(call measure,swap,--models $(MODELS))
+	$(call measure,record,--models $(MODELS))
 	$(BIN)/python -m benchmarks.peers --models $(MODELS)
 
 # Needs uv. Hashes, and no registry's address.

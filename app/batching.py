@@ -7,7 +7,6 @@ Nothing waits for company: a batch is whatever came while the threads were busy.
 import asyncio
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,8 +21,12 @@ from app.bodies import Body
 from app.errors import Refusal, ServiceCode
 from app.metrics import Drop, Metrics
 from app.parameters import InspectQuery
-from app.replies import Stages, reply
+from app.recording import Sampling, entry
+from app.replies import Stages, answered, heat_map, reply
 from app.settings import Settings
+from app.store.entries import Committed, Entry, Outcome, Repeat
+from app.store.numbers import Numbers, inspection_id
+from app.store.record import Record
 from model.image import Frame
 from model.inspector import Inspection, Inspector
 
@@ -57,10 +60,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What a frame's request is answered: the reply, as it goes out, and the id, the verdict and the times in it."""
+    """What a frame's request is answered: the reply, as it goes out, and the verdict and the times in it."""
 
     reply: bytes
-    inspection_id: str
     verdict: str
     stages: Stages
 
@@ -96,6 +98,22 @@ class Ticket:
         return frame
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A frame that is judged and not answered yet: what it will be told, once that is in the record.
+
+    queue_s, inference_s: as in `Stages`. at: `time.perf_counter()`.
+    """
+
+    ticket: Ticket
+    number: int
+    said: dict[str, Any]
+    more: dict[str, Any]
+    queue_s: float
+    inference_s: float
+    at: float
+
+
 @dataclass(eq=False, slots=True)
 class Errand:
     """Other work of an order for the same threads; done by itself."""
@@ -109,7 +127,7 @@ class Errand:
 Waiting = Ticket | Errand
 Settled = tuple[Waiting, Any]
 # Told of every frame judged, in the thread that did, before its reply goes out: it must return at once, and not fail.
-Offer = Callable[[Inspector, Frame, int, str, Inspection], None]
+Offer = Callable[[Inspector, Frame, InspectQuery, str, Inspection], None]
 
 
 class InspectionPool:
@@ -130,12 +148,19 @@ class InspectionPool:
         self._idle = 0
         self._closed = False
         self._sweep_at: asyncio.TimerHandle | None = None
+        self._sampling = Sampling(settings)
         self._loop: asyncio.AbstractEventLoop
-        self._offer: Offer
+        self._numbers: Numbers
+        self._offers: Sequence[Offer]
+        self._record: Record | None
 
-    def open(self, offer: Offer) -> None:
-        """Start the threads; their answers go to the loop that runs now, and what they judged is offered."""
-        self._loop, self._offer = asyncio.get_running_loop(), offer
+    def open(self, offers: Sequence[Offer], record: Record | None) -> None:
+        """Start the threads; their answers go to the loop that runs now, and what they judged is offered to each.
+
+        record: told to `recorded` what became of each inspection; None where none is kept.
+        """
+        self._loop, self._offers, self._record = asyncio.get_running_loop(), offers, record
+        self._numbers = record.numbers if record else Numbers()
         for number in range(self._threads):
             threading.Thread(target=self._work, name=f"inspect-{number}").start()
 
@@ -347,28 +372,56 @@ class InspectionPool:
         try:
             inspections = _inspect(inspector, group)
             took = time.perf_counter() - begun
-            settled: list[Settled] = [
-                (ticket, self._answer(ticket, inspection, took))
+            judged = [
+                self._judged(ticket, inspection, took)
                 for (ticket, _), inspection in zip(group, inspections, strict=True)
             ]
+            entries = (
+                [] if self._record is None else [self._entry(*each) for each in zip(judged, inspections, strict=True)]
+            )
         except BaseException as error:  # noqa: BLE001 - as in `_serve`
             if len(group) == 1:
                 return [(group[0][0], error)]
             return [settled for each in group for settled in self._judge([each])]
         self._metrics.batch_inspected(inspections, [ticket.query.camera_id for ticket, _ in group])
-        for (ticket, frame), inspection, (_, told) in zip(group, inspections, settled, strict=True):
-            self._offer(inspector, frame, ticket.query.overlap_rows, told.inspection_id, inspection)
-        return settled
+        if self._record is not None:
+            # Before it is offered: what others write of a frame comes after its own row.
+            self._record.file(entries)
+        for (ticket, frame), inspection, each in zip(group, inspections, judged, strict=True):
+            for offer in self._offers:
+                offer(inspector, frame, ticket.query, inspection_id(each.number), inspection)
+        return [] if self._record else [(each.ticket, self._answer(each, Committed())) for each in judged]
 
-    def _answer(self, ticket: Ticket, inspection: Inspection, inference_s: float) -> Inspected:
+    def _judged(self, ticket: Ticket, inspection: Inspection, inference_s: float) -> Judged:
         now = time.perf_counter()
         # What is neither this frame's decoding nor its batch's inference is waiting: for a thread, and for company.
         queue_s = max(0.0, now - ticket.submitted - ticket.decode_s - inference_s)
-        stages = Stages(queue_s, ticket.decode_s, inference_s, now - ticket.order.started)
+        number = self._numbers.draw()
+        said = answered(inspection_id(number), ticket.inspector, inspection, ticket.query)
+        return Judged(ticket, number, said, heat_map(inspection, ticket.query), queue_s, inference_s, now)
+
+    def _entry(self, judged: Judged, inspection: Inspection) -> Entry:
+        ticket = judged.ticket
+        sampled = self._sampling.draws(inspection.verdict)
+        return entry(
+            judged.number, ticket.inspector, inspection, ticket.body, ticket.query, sampled=sampled, token=judged
+        )
+
+    def recorded(self, settled: Sequence[tuple[Entry, Outcome]]) -> None:
+        """Answer frames of which is known now whether they are in the record. From any thread."""
+        self._hand_back([(each.token.ticket, self._answer(each.token, outcome)) for each, outcome in settled])
+
+    def _answer(self, judged: Judged, outcome: Outcome) -> Inspected | BaseException:
+        if isinstance(outcome, BaseException):
+            return outcome
+        now = time.perf_counter()
+        ticket = judged.ticket
+        stages = Stages(
+            judged.queue_s, ticket.decode_s, judged.inference_s, now - judged.at, now - ticket.order.started
+        )
         self._metrics.frame_timed(stages)
-        inspection_id = uuid.uuid4().hex
-        told = reply(inspection_id, ticket.inspector, inspection, ticket.query, stages)
-        return Inspected(told, inspection_id, inspection.verdict.value, stages)
+        said = outcome.said if isinstance(outcome, Repeat) else judged.said
+        return Inspected(reply(said, stages, judged.more), said["verdict"], stages)
 
     def _hand_back(self, settled: Sequence[Settled]) -> None:
         if settled:

@@ -5,7 +5,9 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +18,8 @@ from app.schemas import Problem
 from model.errors import ErrorCode, SteelsightError
 
 PROBLEM_JSON = "application/problem+json"
+
+log = structlog.get_logger("steelsight.refusals")
 
 
 class ServiceCode(StrEnum):
@@ -34,6 +38,10 @@ class ServiceCode(StrEnum):
     MODEL_LOADING = "model_loading"
     MODEL_UNAVAILABLE = "model_unavailable"
     SHUTTING_DOWN = "shutting_down"
+    RECORD_UNAVAILABLE = "record_unavailable"
+    REQUEST_ID_REUSED = "request_id_reused"
+    ARCHIVE_FULL = "archive_full"
+    EXPLAIN_UNAVAILABLE = "explain_unavailable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -68,6 +76,10 @@ STATUS: Mapping[Code, HTTPStatus] = {
     ServiceCode.MODEL_LOADING: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.MODEL_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.SHUTTING_DOWN: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.RECORD_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.REQUEST_ID_REUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ServiceCode.ARCHIVE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.EXPLAIN_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -143,9 +155,18 @@ async def framework_refused(request: Request, error: Exception) -> Response:
     return response
 
 
+async def record_unavailable(request: Request, error: Exception) -> Response:
+    """What a route met that reads the record while its database does not answer."""
+    assert isinstance(error, OperationalError)
+    log.error("record_unavailable", exc_info=error)
+    message = "the record cannot be read now; try again in a moment"
+    return problem(RequestRecord.of(request), ServiceCode.RECORD_UNAVAILABLE, message)
+
+
 HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
     SteelsightError: refused,
     Refusal: refused,
     RequestValidationError: parameters_invalid,
     HTTPException: framework_refused,
+    OperationalError: record_unavailable,
 }

@@ -3,30 +3,57 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
+from sqlalchemy import Connection
 
-from app import tracing
+from app import recording, tracing
 from app.batching import InspectionPool
 from app.errors import HANDLERS
+from app.explaining import Explaining
+from app.housekeeping import Housekeeping
+from app.live.feed import Feed
+from app.live.previews import Previews
 from app.metrics import Metrics
 from app.middleware import HeadMiddleware, RecordingMiddleware
-from app.routes import docs, health, inspect, models, v2
+from app.rescoring import Rescoring
+from app.routes import coils, docs, explain, health, inspect, live, model_report, models, records, reviews, v2
 from app.service import Service
 from app.serving import ModelSlot
 from app.settings import Settings
-from app.shadow import Shadow
+from app.shadow import Difference, Shadow
+from app.store.record import Record
 
 # Of the contract, not of the program: what the paths begin with.
 API_VERSION = "1"
+ROOMS = (inspect, coils, records, reviews, explain, live, models, model_report, v2, health, docs)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """One worker's application. It answers at once; the model is loaded when its lifespan begins."""
+    """One worker's application. The model is loaded when its lifespan begins: a worker that has the port to itself
+    answers meanwhile, one of several takes no connection before.
+    """
     metrics = Metrics()
     slot, pool = ModelSlot(settings, metrics), InspectionPool(settings, metrics)
-    service = Service(settings, metrics, slot, pool, Shadow(slot.loader, metrics, pool.spare))
+    record = Record(settings, metrics) if settings.record == "on" else None
+
+    def reading() -> AbstractContextManager[Connection]:
+        return service.store.reading()
+
+    service = Service(
+        settings,
+        metrics,
+        slot,
+        pool,
+        Shadow(slot.loader, metrics, pool.spare, told=partial(_keep, record) if record else None),
+        record,
+        Previews(settings.home / "live"),
+        Feed(reading),
+        Rescoring(slot),
+        Explaining(settings),
+    )
     app = FastAPI(
         title="Steelsight",
         summary="Inspection of steel surfaces: a frame comes in, a verdict goes out.",
@@ -46,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RecordingMiddleware, metrics=metrics)
     if tracing.configured(os.environ):
         app.add_middleware(tracing.TracingMiddleware, environ=os.environ)
-    for room in (inspect, models, v2, health, docs):
+    for room in ROOMS:
         app.include_router(room.router)
     app.mount(docs.ASSETS_URL, docs.ASSETS)
     return app
@@ -54,17 +81,37 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Follow the active model version, and the one that shadows it, for as long as the application runs."""
+    """Everything that runs beside the requests, for as long as the application does; what begins last ends first."""
     service: Service = app.state.service
-    service.pool.open(service.shadow.offer)
-    watches = [asyncio.create_task(room.watch()) for room in (service.slot, service.shadow)]
-    try:
-        yield
-    finally:
+    async with AsyncExitStack() as running:
+        running.callback(service.slot.close)
+        running.callback(service.explaining.close)
+        running.callback(service.shadow.close)
+        if record := service.record:
+            await asyncio.to_thread(record.open, service.pool.recorded)
+            running.push_async_callback(asyncio.to_thread, record.close)
+        service.previews.open()
+        running.callback(service.previews.close)
+        running.callback(service.feed.close)
+        offers = [service.shadow.offer, service.previews.offer]
+        service.pool.open(offers, record)
+        running.callback(service.pool.close)
+        if service.settings.workers > 1:
+            # A connection goes to any worker: whoever saw one of them ready must not meet another that still loads.
+            await service.slot.refresh()
+        watches = [service.slot.watch(), service.shadow.watch()]
+        if record:
+            watches.append(Housekeeping(service.settings, record).run())
         for watch in watches:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
-        service.pool.close()
-        service.shadow.close()
-        service.slot.close()
+            running.push_async_callback(_cancelled, asyncio.create_task(watch))
+        yield
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _keep(record: Record, difference: Difference) -> None:
+    record.note(partial(recording.difference, told=difference))

@@ -22,6 +22,8 @@ from model.inspector import Inspection, Inspector
 # From one tile on an idle machine to a 64 Mpx frame on a busy one.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+# Up to app.store.writer.GROUP.
+GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 # As many as one thread judges together, at most: app.batching.BATCH_FRAMES.
 BATCH_SIZES = (1, 2, 4, 8)
 
@@ -90,7 +92,8 @@ class Metrics:
         self._cameras: set[str] = set()
         self.stage_seconds = Histogram(
             "steelsight_stage_seconds",
-            "Time of a frame in `queue` (for a thread and for company), `decode`, `inference` (its batch) and `total`.",
+            "Time of a frame in `queue` (for a thread and for company), `decode`, `inference` (its batch), `store` "
+            "(until its row is committed) and `total`.",
             ["stage"],
             registry=registry,
             buckets=SECONDS,
@@ -105,6 +108,27 @@ class Metrics:
         )
         self.model_load_failures = Counter(
             "steelsight_model_load_failures", "Failed attempts to serve the active version.", registry=registry
+        )
+
+        self.record_seconds = Histogram(
+            "steelsight_record_seconds",
+            "A group's images written and its rows committed.",
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self.record_group = Histogram(
+            "steelsight_record_group", "Rows committed together.", registry=registry, buckets=GROUP_SIZES
+        )
+        self.record_failures = Counter(
+            "steelsight_record_failures", "Groups that could not be committed.", registry=registry
+        )
+        self.images_not_kept = Counter(
+            "steelsight_images_not_kept", "Images that the archive could not keep.", registry=registry
+        )
+        self.refused_frames_lost = Counter(
+            "steelsight_refused_frames_lost",
+            "Refused frames that the record does not name: too many waited to be written.",
+            registry=registry,
         )
 
         self.shadow_verdicts = Counter(

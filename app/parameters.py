@@ -139,8 +139,8 @@ class InspectQuery(BatchQuery):
     )
     request_id: Name | None = Field(
         None,
-        description="The client's own id of this frame. It is checked, and nothing more until results are stored: "
-        "today a repeat is inspected again.",
+        description="The client's own id of this frame. A repeat with the same body is answered as the first was, and "
+        "is no second record; with another body it is refused.",
     )
     overlap_rows: Annotated[int, Field(ge=0, le=2**31), INTEGER] = Field(
         0,

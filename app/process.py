@@ -18,9 +18,14 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app import logs
+from app.archive import ArchiveError, open_archive
 from app.main import create_app
+from app.plant import PlantError, load_plant
 from app.protocol import BoundedProtocol
 from app.settings import Settings
+from app.store.database import DatabaseError
+from app.store.migrate import migrate
+from app.store.record import database_of
 from model.files import exclusive
 
 # A camera that sends a frame now and then should find its connection open.
@@ -37,7 +42,13 @@ def serve(settings: Settings) -> None:
     # From here on SIGTERM ends the process as Ctrl-C does. uvicorn takes both signals while it serves, and
     # raises them again once it is done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _data_root(settings), _listen(settings) as listener:
+    with _data_root(settings):
+        _prepare_record(settings)
+        _listen_and_serve(settings)
+
+
+def _listen_and_serve(settings: Settings) -> None:
+    with _listen(settings) as listener:
         _announce(settings, listener)
         logs.configure(settings.log_level)
         config = _uvicorn_config(settings)
@@ -111,6 +122,20 @@ def _data_root(settings: Settings) -> Iterator[None]:
         except OSError as error:
             raise StartError(f"the data root {root} cannot be used: {error.strerror}") from error
         yield
+
+
+def _prepare_record(settings: Settings) -> None:
+    """What would stop every worker is found here, once and in one line; the workers find the schema as they need it."""
+    if settings.record == "off":
+        return
+    try:
+        load_plant(settings.plant)
+        open_archive(settings.archive).close()
+        database = database_of(settings)
+        migrate(database)
+        database.close()
+    except (DatabaseError, ArchiveError, PlantError) as error:
+        raise StartError(str(error)) from error
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -56,6 +56,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_ends()
         super().on_headers_complete()
 
+    def shutdown(self) -> None:
+        """The server stops: a response without an end of its own ends now."""
+        super().shutdown()
+        if self.scope is not None and (stop := self.scope["state"].get("on_stop")):
+            stop()
+
     def _head_begins(self) -> None:
         self._head_ends()
         self._head_bytes = 0

@@ -1,4 +1,4 @@
-"""An inspection -> the bytes of its reply. Made in the thread that inspected, so that the event loop only sends them.
+"""An inspection -> the bytes of its reply. Made in a thread: the event loop only sends them.
 
 `app.schemas.InspectionReply` documents what is made here.
 """
@@ -14,31 +14,41 @@ from model.reply import told
 
 
 class Stages(NamedTuple):
-    """Seconds of one frame: waiting for a thread and for company, decoding, its batch in the engine, and in all."""
+    """Seconds of one frame: waiting for a thread and for company, decoding, its batch in the engine, and in all.
+
+    store: until the row is committed, 0 where no record is kept.
+    """
 
     queue: float
     decode: float
     inference: float
+    store: float
     total: float
 
 
-def reply(
-    inspection_id: str, inspector: Inspector, inspection: Inspection, query: InspectQuery, stages: Stages
-) -> bytes:
-    """The JSON of one inspection."""
-    answer: dict[str, Any] = {"inspection_id": inspection_id, **told(inspector, inspection)}
-    for event in answer["events"]:
+def answered(number: str, inspector: Inspector, inspection: Inspection, query: InspectQuery) -> dict[str, Any]:
+    """What one inspection is answered but for its times; number: the inspection's id."""
+    said: dict[str, Any] = {"inspection_id": number, **told(inspector, inspection)}
+    for event in said["events"]:
         event["position_mm"] = query.strip_position_mm(event["y"])
-    answer["timing_ms"] = {
+    return said
+
+
+def heat_map(inspection: Inspection, query: InspectQuery) -> dict[str, Any]:
+    """What is added to the answer of a request that asked for it."""
+    return {"heatmap": grid_map(inspection.grid, inspection.scores)} if query.heatmap else {}
+
+
+def reply(said: dict[str, Any], stages: Stages, more: dict[str, Any]) -> bytes:
+    """The JSON of one inspection."""
+    times = {
         "decode": round(stages.decode * 1000, 3),
         "queue": round(stages.queue * 1000, 3),
         "inference": round(stages.inference * 1000, 3),
-        "store": 0.0,
+        "store": round(stages.store * 1000, 3),
         "total": round(stages.total * 1000, 3),
     }
-    if query.heatmap:
-        answer["heatmap"] = grid_map(inspection.grid, inspection.scores)
-    return orjson.dumps(answer)
+    return orjson.dumps({**said, "timing_ms": times, **more})
 
 
 def batch_reply(results: list[bytes]) -> bytes:

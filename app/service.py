@@ -1,27 +1,73 @@
 """What the routes work with. `app.main` builds it; a route asks for it as a parameter of type `Current`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from app import recording
 from app.batching import InspectionPool
-from app.metrics import Metrics
+from app.errors import Code, Refusal, ServiceCode
+from app.explaining import Explaining
+from app.live.feed import Feed
+from app.live.previews import Previews
+from app.metrics import Drop, Metrics
+from app.parameters import BatchQuery
+from app.rescoring import Rescoring
 from app.serving import ModelSlot
 from app.settings import Settings
 from app.shadow import Shadow
+from app.store.record import Record
+from model.errors import SteelsightError
 
 
 @dataclass(frozen=True)
 class Service:
-    """One worker's parts."""
+    """One worker's parts. record: None where none is kept."""
 
     settings: Settings
     metrics: Metrics
     slot: ModelSlot
     pool: InspectionPool
     shadow: Shadow
+    record: Record | None
+    previews: Previews
+    feed: Feed
+    rescoring: Rescoring
+    explaining: Explaining
+
+    @property
+    def store(self) -> Record:
+        """The record. Raises `Refusal` (record_unavailable) where none is kept."""
+        if self.record is None:
+            raise Refusal(
+                ServiceCode.RECORD_UNAVAILABLE,
+                "this server keeps no record (STEELSIGHT_RECORD=off); ask the system that does",
+            )
+        return self.record
+
+    @contextmanager
+    def noting(self, query: BatchQuery) -> Iterator[None]:
+        """Whatever a frame is refused for is noted in the record: the gap it leaves has a reason."""
+        try:
+            yield
+        except (Refusal, SteelsightError) as error:
+            self.note(query, error.code)
+            raise
+        except ClientDisconnect:
+            self.note(query, Drop.CLIENT_LEFT)
+            raise
+        except Exception:
+            self.note(query, ServiceCode.INTERNAL_ERROR)
+            raise
+
+    def note(self, query: BatchQuery, code: Code | Drop) -> None:
+        """One frame that was not inspected."""
+        if self.record is not None and (frame := recording.refused(query, code.value)):
+            self.record.refused(frame)
 
 
 def service_of(request: Request) -> Service:

@@ -15,7 +15,8 @@ from model.image import DEFAULT_LIMITS, Limits
 
 PREFIX = "STEELSIGHT_"
 # Variables of the same prefix that belong to the tests, not to a server.
-FOREIGN = frozenset({"STEELSIGHT_TEST_DATA"})
+FOREIGN = frozenset({"STEELSIGHT_TEST_DATA", "STEELSIGHT_TEST_KILLS"})
+DATABASE_URL = "DATABASE_URL"
 
 
 class SettingsError(Exception):
@@ -70,6 +71,39 @@ class Settings(BaseModel):
         description="Threads of one worker that decode and inspect; unless set, its share of the processor's cores "
         "over `engine_threads`.",
     )
+    record: Literal["on", "off"] = Field(
+        "on", description="`off` keeps nothing of what was inspected: where another system keeps the record."
+    )
+    database_url: str | None = Field(
+        None,
+        description="Where the record is kept, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; also read from "
+        "DATABASE_URL. Unset, it is a file in `home`.",
+    )
+    archive: str = Field(
+        default_factory=lambda known: str(Path(known["home"]) / "archive"),
+        description="Where images are kept: a folder, or an s3:// URL; `home`/archive unless set.",
+    )
+    archive_max_bytes: int = Field(0, ge=0, description="Most bytes of images; 0 is as many as there is room for.")
+    archive_when_full: Literal["refuse", "continue-without-image"] = Field(
+        "continue-without-image", description="What becomes of a frame whose image cannot be kept."
+    )
+    sample_ok: float = Field(
+        0.01, ge=0, le=1, description="Share of `ok` frames drawn at random, whose images are kept for review."
+    )
+    sample_called: float = Field(
+        0.1, ge=0, le=1, description="Share of `review` and `defect` frames drawn at random for the overkill estimate."
+    )
+    keep_ok_days: float = Field(30, ge=0, description="How long images of `ok` frames are kept; 0 is for ever.")
+    keep_review_days: float = Field(365, ge=0, description="How long images of `review` frames are kept.")
+    keep_defect_days: float = Field(730, ge=0, description="How long images of `defect` frames are kept.")
+    keep_ok_bytes: int = Field(0, ge=0, description="Most bytes of images of `ok` frames, the oldest go; 0: no bound.")
+    keep_review_bytes: int = Field(0, ge=0, description="Most bytes of images of `review` frames.")
+    keep_defect_bytes: int = Field(0, ge=0, description="Most bytes of images of `defect` frames.")
+    coil_idle_seconds: float = Field(600, gt=0, description="A coil of which no frame came for so long is closed.")
+    plant: Path = Field(
+        default_factory=lambda known: Path(known["home"]) / "plant.toml",
+        description="What the plant says of its cameras, rolls and acceptance; `home`/plant.toml unless set.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     shutdown_seconds: int = Field(
         30, ge=0, le=3600, description="Time for requests in flight to finish after SIGTERM or Ctrl-C."
@@ -106,6 +140,9 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) 
         if name.startswith(PREFIX) and name not in FOREIGN and value
     }
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+    # Where a platform hands a database to a program, this is what it calls it.
+    if environ.get(DATABASE_URL):
+        variables.setdefault("database_url", environ[DATABASE_URL])
     try:
         return Settings.model_validate(variables | given)
     except ValidationError as error:

@@ -18,6 +18,7 @@ import structlog
 from app.errors import Refusal, ServiceCode
 from app.loading import Loader
 from app.metrics import Metrics
+from app.parameters import InspectQuery
 from app.serving import POLL_S, RETRY_S
 from model import shadow
 from model.errors import SteelsightError
@@ -79,17 +80,23 @@ class Offered:
 class Shadow:
     """What one worker does of it. All workers follow one small file; see `model.shadow`.
 
-    spare: whether a core is free, asked before each frame is scored.
+    spare: whether a core is free, asked before each frame is scored. told: of each difference, in the shadow's thread.
     """
 
     def __init__(
-        self, loader: Loader, metrics: Metrics, spare: Callable[[], bool], kept: int = KEPT_DIFFERENCES
+        self,
+        loader: Loader,
+        metrics: Metrics,
+        spare: Callable[[], bool],
+        kept: int = KEPT_DIFFERENCES,
+        told: Callable[[Difference], None] | None = None,
     ) -> None:
         self.running: Running | None = None
         self.failure: str | None = None
         self._loader = loader
         self._metrics = metrics
         self._spare = spare
+        self._told = told
         self._changing = asyncio.Lock()
         self._waiting: deque[Offered] = deque()
         self._waiting_pixels = 0
@@ -106,7 +113,7 @@ class Shadow:
             return list(self._kept)[::-1]
 
     def offer(
-        self, live: Inspector, frame: Frame, overlap_rows: int, inspection_id: str, inspection: Inspection
+        self, live: Inspector, frame: Frame, query: InspectQuery, inspection_id: str, inspection: Inspection
     ) -> None:
         """A frame that `live` has judged. From any thread; returns at once. The frame must not be written to later."""
         running = self.running
@@ -120,7 +127,7 @@ class Shadow:
                 running.lost["dropped"] += 1
                 self._metrics.shadow_dropped.inc()
                 return
-            self._waiting.append(Offered(running, frame, overlap_rows, inspection_id, judged))
+            self._waiting.append(Offered(running, frame, query.overlap_rows, inspection_id, judged))
             self._waiting_pixels += frame.size
             self._filled.notify()
 
@@ -246,8 +253,11 @@ class Shadow:
         running.pairs[offered.live.verdict, judged.verdict] += 1
         self._metrics.shadow_verdicts.labels(offered.live.verdict.value, judged.verdict.value).inc()
         if judged.verdict is not offered.live.verdict:
+            difference = Difference(datetime.now(UTC), offered.inspection_id, offered.live, judged)
             with self._filled:
-                self._kept.append(Difference(datetime.now(UTC), offered.inspection_id, offered.live, judged))
+                self._kept.append(difference)
+            if self._told is not None:
+                self._told(difference)
 
 
 def _unwritable(error: OSError) -> Refusal:

@@ -77,7 +77,7 @@ def main() -> None:
         query = f"?width={FRAME[1]}&height={FRAME[0]}&pixel_format=Mono8"
         request = request_file(Path(folder) / "frame", query, "application/octet-stream", strip().tobytes())
         for name, inspector in inspectors(registry, version):
-            settings = {"STEELSIGHT_ENGINE": name, "STEELSIGHT_STRIDE": str(stride)}
+            settings = {"STEELSIGHT_ENGINE": name, "STEELSIGHT_STRIDE": str(stride), "STEELSIGHT_RECORD": "off"}
             with served(ROOT, arguments.models, request, **settings) as server:
                 found[name] = rates(inspector, server, request, arguments.seconds, arguments.rounds)
     print(

@@ -2,15 +2,18 @@
 
 It speaks just enough HTTP/1.1 for the answers of this service, because it shares the machine with the server
 it measures. Run as a program it is a process of its own: python -m benchmarks.load PORT CONNECTIONS SECONDS FILE
-[RATE], where FILE holds the bytes of one request; it prints one JSON object. With RATE the connections together send
+[RATE], where FILE holds the bytes of one request, or is a folder of such files, drawn at random; it prints one JSON
+object. With RATE the connections together send
 so many requests a second, as far as answers come in time, and refusals (503, 504) are counted beside the answers;
 without it a refusal ends the program.
 """
 
 import asyncio
 import json
+import random
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -28,12 +31,12 @@ class Seen:
     dropped: list[float] = field(default_factory=list)
 
 
-async def _connection(port: int, request: bytes, until: float, pace: float, seen: Seen) -> None:
+async def _connection(port: int, requests: Sequence[bytes], until: float, pace: float, seen: Seen) -> None:
     """pace: seconds between the beginnings of two requests, at least."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         while (start := time.perf_counter()) < until:
-            writer.write(request)
+            writer.write(random.choice(requests))
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.split(b":")[1]))
@@ -53,13 +56,15 @@ async def _connection(port: int, request: bytes, until: float, pace: float, seen
         writer.close()
 
 
-async def _load(port: int, connections: int, seconds: float, request: bytes, rate: float) -> dict[str, float]:
+async def _load(
+    port: int, connections: int, seconds: float, requests: Sequence[bytes], rate: float
+) -> dict[str, float]:
     seen = Seen()
     pace = connections / rate if rate else 0.0
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(_connection(port, request, start + seconds, pace, seen))
+            group.create_task(_connection(port, requests, start + seconds, pace, seen))
             # Paced connections begin one after another, or they would all send at the same moment.
             await asyncio.sleep(pace / connections)
     elapsed = time.perf_counter() - start
@@ -74,5 +79,7 @@ async def _load(port: int, connections: int, seconds: float, request: bytes, rat
 
 if __name__ == "__main__":
     port, connections, seconds, file, *rate = sys.argv[1:]
-    load = _load(int(port), int(connections), float(seconds), Path(file).read_bytes(), float(rate[0]) if rate else 0.0)
+    files = sorted(Path(file).iterdir()) if Path(file).is_dir() else [Path(file)]
+    requests = [each.read_bytes() for each in files]
+    load = _load(int(port), int(connections), float(seconds), requests, float(rate[0]) if rate else 0.0)
     print(json.dumps(uvloop.run(load)))

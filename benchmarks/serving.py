@@ -153,6 +153,11 @@ def served(checkout: Path, models: Path, request: Path, **settings: str) -> Iter
                 server.wait()
 
 
+def _no_record(checkout: Path) -> dict[str, str]:
+    """The setting for no record; an earlier release has neither."""
+    return {"STEELSIGHT_RECORD": "off"} if (checkout / "app" / "recording.py").exists() else {}
+
+
 def _first_verdict(port: int, request: Path, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     head, _, body = request.read_bytes().partition(b"\r\n\r\n")
@@ -219,7 +224,8 @@ def main() -> None:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         requests = requests_of(registry.manifest(version).network.input_size, folder)
         servers = {
-            name: held.enter_context(served(checkout, arguments.models, requests["raw"]))
+            # What the record costs is measured by benchmarks.record.
+            name: held.enter_context(served(checkout, arguments.models, requests["raw"], **_no_record(checkout)))
             for name, checkout in checkouts.items()
         }
         rates = tile_rates(servers, requests, arguments.seconds, arguments.rounds)

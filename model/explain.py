@@ -33,10 +33,14 @@ from model.image import Frame
 from model.inspector import Inspection, Inspector
 from model.layers import check_layers
 from model.registry import Registry
+from model.seam import judge_seam
 from model.tiling import Fit, Probabilities, TileGrid
 
 if TYPE_CHECKING:
     import keras
+
+# y, x, height, width, in px of the frame.
+Box = tuple[int, int, int, int]
 
 # Covering every place of every tile costs 64 passes a tile: on a large frame only the worst tiles are covered.
 OCCLUDED_TILES = 16
@@ -102,7 +106,7 @@ class Explanation:
 
     frame: Frame
     inspection: Inspection
-    box: tuple[int, int, int, int]
+    box: Box
     worst: TileExplanation
     heat: FrameHeat | None
     defect_class: str | None
@@ -117,8 +121,10 @@ class Explainer:
     network: keras.Model
 
     @classmethod
-    def load(cls, registry: Registry, version: str, engine: str = "onnx") -> Self:
-        """Verify and open a published version.
+    def load(
+        cls, registry: Registry, version: str, engine: str = "onnx", *, threads: int = 0, stride: int | None = None
+    ) -> Self:
+        """Verify and open a published version; threads, stride: as for `Inspector.load`.
 
         Raises `SteelsightError`: model_unknown, artifact_invalid, engine_unavailable (TensorFlow is needed).
         """
@@ -133,22 +139,33 @@ class Explainer:
                 ErrorCode.ENGINE_UNAVAILABLE, f"explaining needs TensorFlow ({error}); install the `train` extra"
             ) from error
         network = keras.models.load_model(path, compile=False, safe_mode=True)
-        return cls(manifest, Inspector.load(registry, version, engine), network)
+        return cls(manifest, Inspector.load(registry, version, engine, threads=threads, stride=stride), network)
 
     def explain(self, frame: Frame) -> Explanation:
         """Everything about one uint8 frame of shape (height, width), each side at least 2 px."""
         inspection = self.inspector.inspect(frame)
-        covered, grid = self._cover(frame)
-        worst = int(inspection.scores.argmax())
-        y, x = map(int, grid.positions()[worst])
-        tile = covered[y : y + grid.tile, x : x + grid.tile]
-        resized = self.inspector.fitting.fit is Fit.RESIZE
-        box = (0, 0, *frame.shape) if resized else (y, x, *frame[y : y + grid.tile, x : x + grid.tile].shape)
-        heat = self.frame_heat(frame, inspection) if len(grid) > 1 else None
+        tile, box = self.worst_tile(frame, inspection)
+        heat = self.frame_heat(frame, inspection) if inspection.scores.size > 1 else None
         explained = self.explain_tile(tile)
         several = explained.stage("logits").output.size > 1
         named = self.manifest.classes[explained.class_number] if several else None
         return Explanation(frame, inspection, box, explained, heat, named)
+
+    def worst_tile(self, frame: Frame, inspection: Inspection, overlap: int = 0) -> tuple[Frame, Box]:
+        """The tile that gave the frame its probability, uint8 (size, size), and where it lies, clipped to the frame.
+
+        inspection: the frame's own, with that overlap: what the frame before was judged for is passed over here too.
+        """
+        covered, grid = self.cover(frame, overlap)
+        scores = inspection.scores
+        if self.inspector.fitting.fit is Fit.RESIZE:
+            return covered, (0, 0, *frame.shape)
+        if overlap:
+            before, _ = judge_seam(grid, scores, self.inspector.thresholds, overlap)
+            scores = np.where(before, -np.inf, scores)
+        y, x = map(int, grid.positions()[int(scores.argmax())])
+        place = slice(y, y + grid.tile), slice(x, x + grid.tile)
+        return covered[place], (y, x, *frame[place].shape)
 
     def explain_tile(self, tile: Frame) -> TileExplanation:
         """One uint8 tile of the network's size from pixels to probability."""
@@ -170,7 +187,7 @@ class Explainer:
 
     def frame_heat(self, frame: Frame, inspection: Inspection) -> FrameHeat:
         """Heat maps over a frame that is cut into tiles; `inspection` is the frame's own."""
-        covered, grid = self._cover(frame)
+        covered, grid = self.cover(frame)
         scores = inspection.scores.ravel()
         order = np.argsort(-scores, kind="stable")
         square = max(1, grid.tile // OCCLUSIONS_A_SIDE)
@@ -190,13 +207,13 @@ class Explainer:
             occluded=min(len(order), OCCLUDED_TILES),
         )
 
-    def _cover(self, frame: Frame) -> tuple[Frame, TileGrid]:
+    def cover(self, frame: Frame, overlap: int = 0) -> tuple[Frame, TileGrid]:
         """The frame as the tiles see it, and where they lie on it, as the inspector has it."""
         fitting = self.inspector.fitting
         resized = fitting.fit is Fit.RESIZE
         covered = tiling.resize(frame, fitting.tile) if resized else tiling.extend(frame, fitting.tile)
         height, width = covered.shape
-        return covered, TileGrid.cover(height, width, fitting.tile, fitting.stride)
+        return covered, TileGrid.cover(height, width, fitting.tile, fitting.stride, 0 if resized else overlap)
 
 
 def _over(

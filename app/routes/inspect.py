@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from app.batching import Inspected
 from app.bodies import images, read_batch, read_frame
-from app.errors import Refusal, ServiceCode, problem_document
+from app.errors import Code, Refusal, ServiceCode, problem_document
 from app.openapi import BATCH_BODY, INSPECT_BODY, problems
 from app.parameters import BatchQuery, InspectQuery
 from app.replies import batch_reply
@@ -29,13 +29,13 @@ router = APIRouter(prefix="/v1", tags=["inspection"], route_class=BareRoute)
     responses=problems(400, 408, 413, 415, 422, 503, 504),
 )
 async def inspect(request: Request, query: Annotated[InspectQuery, Query()]) -> bytes:
-    """Judge one frame: a tile, an image or a block of strip.
+    """Judge one frame: a tile, an image or a block of strip. The reply leaves once the inspection is in the record.
 
-    Results are not stored yet: `request_id` is checked, and a repeat is inspected again.
+    A repeat of a `request_id` with the same body is answered as it was the first time.
     """
     service, record = service_of(request), RequestRecord.of(request)
     pool = service.pool
-    with pool.place():
+    with service.noting(query), pool.place():
         inspector = service.slot.require()
         order = pool.order(record.started, request.receive)
         body = await read_frame(request, query, service.settings, order.deadline)
@@ -68,17 +68,19 @@ async def inspect_batch(request: Request, query: Annotated[BatchQuery, Query()])
             about_each = InspectQuery.model_construct(**dict(query))
             answers = await pool.inspect_each(order, inspector, files, about_each)
     record.version = inspector.version
-    return batch_reply([_result(answer, service, record) for answer in answers])
+    return batch_reply([_result(answer, service, record, query) for answer in answers])
 
 
-def _result(answer: Inspected | BaseException, service: Service, record: RequestRecord) -> bytes:
+def _result(answer: Inspected | BaseException, service: Service, record: RequestRecord, query: BatchQuery) -> bytes:
     if isinstance(answer, Inspected):
         return answer.reply
     if isinstance(answer, SteelsightError | Refusal):
-        code, message = answer.code, answer.message
+        code: Code = answer.code
+        message = answer.message
     else:
         # Answered as if it had been the only one; the log line of the request has it whole.
         record.error = answer
         code, message = ServiceCode.INTERNAL_ERROR, "an internal error occurred; it has been logged"
     service.metrics.refusals.labels(code).inc()
+    service.note(query, code)
     return FailedInspection(error=problem_document(record, code, message)).model_dump_json().encode()

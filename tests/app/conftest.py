@@ -2,7 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from PIL import Image
 from app.main import create_app
 from app.service import Service
 from app.settings import load
+from app.store.database import Database
 from model.image import Frame
+from tests.app import databases, postgresql
 
 # TensorFlow alone takes some of it on a machine that has other work.
 READY_WITHIN_S = 60
@@ -51,7 +54,14 @@ Start = Callable[..., AbstractAsyncContextManager[Running]]
 
 @asynccontextmanager
 async def running(**fields: Any) -> AsyncIterator[Running]:
-    """An application with these settings, all others default."""
+    """An application with these settings, all others default but for a data root of its own."""
+    with tempfile.TemporaryDirectory(prefix="steelsight-") as home:
+        async with _running({"home": home} | fields) as one:
+            yield one
+
+
+@asynccontextmanager
+async def _running(fields: dict[str, Any]) -> AsyncIterator[Running]:
     app = create_app(load({}, fields))
     transport = httpx.ASGITransport(app)
     async with (
@@ -64,6 +74,32 @@ async def running(**fields: Any) -> AsyncIterator[Running]:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the record's tables, empty."""
+    return databases.migrated_file(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.Server]:
+    """A running PostgreSQL with an empty record as template."""
+    postgresql.skip_without_postgresql()
+    with postgresql.server() as server:
+        databases.migrated_template(server)
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty record, of each kind in turn."""
+    if request.param == "sqlite":
+        opened = databases.sqlite(request.getfixturevalue("sqlite_template"), tmp_path / "record.db")
+    else:
+        opened = databases.postgresql(request.getfixturevalue("postgresql_server"))
+    with opened as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ async def bench(request) -> AsyncIterator[Bench]:
     metrics = Metrics()
     pool = InspectionPool(load({}, getattr(request, "param", {})), metrics)
     made = Bench(pool, metrics)
-    pool.open(lambda *told: made.offered.append(told[3]))
+    pool.open([lambda *told: made.offered.append(told[3])], None)
     yield made
     pool.close()
 
@@ -232,10 +232,10 @@ async def test_a_fault_beside_the_inspection_is_answered_too(bench, inspector):
     def fail(*_: object) -> None:
         raise MemoryError
 
-    bench.pool._offer = fail
+    bench.pool._offers = [fail]
     with pytest.raises(MemoryError):
         await bench.inspect(inspector, raw(noise(1)[0]))
-    bench.pool._offer = lambda *_: None
+    bench.pool._offers = []
     assert (await bench.inspect(inspector, raw(noise(1)[0])))["verdict"]
 
 

@@ -1,7 +1,6 @@
 """POST /v1/inspect: the contract, the three forms of body, the parameters."""
 
 import json
-import uuid
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from app.errors import STATUS, ServiceCode
 from app.parameters import InspectQuery
 from app.schemas import InspectionReply
+from app.store.numbers import number_of
 from model.__main__ import main
 from model.errors import ErrorCode
 from model.image import decode
@@ -46,7 +46,7 @@ async def test_the_reply_is_the_contract_and_the_domain_s_own_answer(post, png, 
         *("inspection_id", "verdict", "defect_probability", "thresholds", "model", "image", "events", "quality"),
         "timing_ms",
     }
-    assert uuid.UUID(reply["inspection_id"]).version == 4
+    assert number_of(reply["inspection_id"]) > 0
     assert reply["verdict"] == expected.verdict
     assert reply["defect_probability"] == expected.defect_probability
     assert reply["thresholds"] == inspector.thresholds.model_dump()
@@ -79,8 +79,8 @@ async def test_the_command_line_tells_the_same_in_the_same_shape(post, png, tiny
 async def test_times_are_milliseconds_that_fit_into_the_total(post, png):
     timing = (await post(png)).json()["timing_ms"]
     assert list(timing) == ["decode", "queue", "inference", "store", "total"]
-    assert timing["store"] == 0
-    assert 0 < timing["decode"] + timing["queue"] + timing["inference"] <= timing["total"] + 0.01
+    parts = sum(value for name, value in timing.items() if name != "total")
+    assert 0 < timing["store"] < parts <= timing["total"] + 0.01
     assert all(round(value, 3) == value for value in timing.values())
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from app.loading import Loader
 from app.metrics import Metrics
+from app.parameters import InspectQuery
 from app.settings import load
 from app.shadow import QUEUE_FRAMES, QUEUE_PIXELS, Shadow
 from model import shadow
@@ -20,6 +21,7 @@ from model.shadow import SHADOW
 pytestmark = pytest.mark.anyio
 WITHIN_S = 20
 KEPT = 5
+NOTHING = InspectQuery()
 
 
 @pytest.fixture
@@ -179,7 +181,7 @@ async def test_what_finds_no_room_is_dropped_and_counted(alone, versions, steel_
     judged = alone.live.inspect(frame)
     await alone.start(versions[1], 1.0)
     for number in range(QUEUE_FRAMES + 5):
-        alone.offer(alone.live, frame, 0, str(number), judged)
+        alone.offer(alone.live, frame, NOTHING, str(number), judged)
     assert alone.running.lost["dropped"] == 5
     alone.gate.set()
     await until(lambda: sum(alone.running.pairs.values()) == QUEUE_FRAMES)
@@ -190,7 +192,7 @@ async def test_large_frames_wait_one_at_a_time(alone, versions):
     judged = alone.live.inspect(frame[:64, :64])
     await alone.start(versions[1], 1.0)
     for number in range(3):
-        alone.offer(alone.live, frame, 0, str(number), judged)
+        alone.offer(alone.live, frame, NOTHING, str(number), judged)
     assert alone.running.lost["dropped"] == 2
 
 
@@ -199,7 +201,7 @@ async def test_a_share_is_a_share(alone, versions, steel_frame):
     judged = alone.live.inspect(frame)
     await alone.start(versions[1], 0.3)
     for number in range(4000):
-        alone.offer(alone.live, frame, 0, str(number), judged)
+        alone.offer(alone.live, frame, NOTHING, str(number), judged)
     taken = QUEUE_FRAMES + alone.running.lost["dropped"]
     # Four thousand draws stray further than six standard deviations in one of a billion runs.
     assert abs(taken - 1200) < 6 * (4000 * 0.3 * 0.7) ** 0.5
@@ -211,8 +213,8 @@ async def test_a_shadow_that_breaks_harms_nothing(alone, versions, steel_frame):
     await alone.start(versions[1], 1.0)
     alone.gate.set()
     # No inspector can judge what is no frame.
-    alone.offer(alone.live, np.zeros((0, 0), np.uint8), 0, "broken", judged)
-    alone.offer(alone.live, frame, 0, "whole", judged)
+    alone.offer(alone.live, np.zeros((0, 0), np.uint8), NOTHING, "broken", judged)
+    alone.offer(alone.live, frame, NOTHING, "whole", judged)
     await until(lambda: sum(alone.running.pairs.values()) == 1)
     assert alone.running.lost["failed"] == 1
 
@@ -227,14 +229,14 @@ async def test_only_the_latest_differences_are_kept(alone, versions, steel_tiles
     )
     alone.gate.set()
     for number in range(KEPT + 3):
-        alone.offer(alone.live, frame, 0, str(number), judged)
+        alone.offer(alone.live, frame, NOTHING, str(number), judged)
     await until(lambda: sum(alone.running.pairs.values()) == KEPT + 3)
     assert [each.inspection_id for each in alone.differences()] == ["7", "6", "5", "4", "3"]
 
 
 async def test_without_a_shadow_nothing_is_kept_of_a_frame(alone, steel_frame):
     frame = steel_frame(64, 64)
-    alone.offer(alone.live, frame, 0, "1", alone.live.inspect(frame))
+    alone.offer(alone.live, frame, NOTHING, "1", alone.live.inspect(frame))
     assert alone.differences() == []
     assert alone.running is None
 

@@ -45,6 +45,12 @@ def until_all(true: Callable[[], bool]) -> None:
         in_a_row = in_a_row + 1 if true() else 0
 
 
+def test_whoever_saw_one_worker_ready_meets_no_other_that_loads(url):
+    # The first connection is answered when the first worker takes connections, which it must not do before it is ready.
+    for _ in range(IN_A_ROW):
+        assert httpx.get(url + "/readyz", timeout=WITHIN_S).status_code == 200
+
+
 def test_all_workers_change_and_shadow(url, own_models, png):
     first, second = Registry(own_models).versions()
 

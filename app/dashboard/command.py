@@ -1,0 +1,87 @@
+"""python -m app dashboard: the operator's desk.
+
+One process, whatever the number of browsers: what a browser shows is kept here.
+"""
+
+import argparse
+import signal
+import socket
+import sys
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import uvicorn
+
+HOST, PORT, API = "127.0.0.1", 8080, "http://127.0.0.1:8000"
+# A browser's connection stays open for good, so that there is nothing to wait for.
+CLOSE_WITHIN_S = 2
+EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `dashboard` to the commands of `python -m app`."""
+    command = commands.add_parser("dashboard", help="the operator's desk, on a running API")
+    command.add_argument("--host", metavar="ADDRESS", default=HOST, help=f"Address to listen on; {HOST} unless set.")
+    command.add_argument(
+        "--port", metavar="N", type=int, default=PORT, help=f"Port; 0 lets the system choose; {PORT} unless set."
+    )
+    command.add_argument("--api", metavar="URL", default=API, help=f"Where the API is; {API} unless set.")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve the desk until SIGTERM or Ctrl-C. Prints its address on stderr."""
+    complaint = _complaint(arguments)
+    if complaint is not None:
+        print(f"error: {complaint}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
+        listener = socket.create_server((arguments.host, arguments.port), family=family)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        print(
+            f"error: cannot listen on {arguments.host} port {arguments.port}: {reason}; choose another with --port",
+            file=sys.stderr,
+        )
+        return EXIT_FAULT
+    with suppress(KeyboardInterrupt):
+        _serve(arguments, listener)
+    return EXIT_DONE
+
+
+def _serve(arguments: argparse.Namespace, listener: socket.socket) -> None:
+    # uvicorn raises the signals that it took again once it is done.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # NiceGUI and what it brings take a second to import, which no other command should.
+    from app import logs  # noqa: PLC0415
+    from app.dashboard.desk import create_desk  # noqa: PLC0415
+
+    logs.configure("info", sys.stdout)
+    desk = create_desk(arguments.api.rstrip("/"))
+    host, port = listener.getsockname()[:2]
+    print(f"Steelsight desk  http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    print(f"on the API at    {arguments.api}", file=sys.stderr, flush=True)
+    config = uvicorn.Config(
+        desk,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_WITHIN_S,
+    )
+    uvicorn.Server(config).run([listener])
+
+
+def _complaint(arguments: argparse.Namespace) -> str | None:
+    try:
+        address = urlsplit(arguments.api)
+        usable = address.scheme in {"http", "https"} and address.hostname and (address.port or 1)
+    except ValueError:
+        usable = None
+    if not usable or address.path.strip("/") or address.query:
+        return f"--api: received {arguments.api!r}; expected an address such as {API}"
+    if not 0 <= arguments.port <= 65535:
+        return f"--port: received {arguments.port}; expected 0 to 65535"
+    return None

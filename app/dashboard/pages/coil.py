@@ -1,0 +1,212 @@
+"""Coil: which there are, and of each what was found, what was not seen, and whether it may go."""
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from nicegui import ui
+from nicegui.element import Element
+from nicegui.events import GenericEventArguments
+
+from app.dashboard.client import Json, path
+from app.dashboard.pages import coil_parts
+from app.dashboard.shell import (
+    Moment,
+    api,
+    empty,
+    heading,
+    page,
+    panel,
+    table,
+    text,
+    verdict,
+)
+from app.dashboard.words import counted, metres
+
+COILS = 50
+# Of a coil with more, the gallery has the worst of all, then the worst of these.
+MOST_EVENTS = 2000
+EVENTS_AT_ONCE = 500
+GALLERY_EVENTS = 120
+
+
+def coil_url(coil_id: str) -> str:
+    """The desk's page of a coil; ids may have any character, so that they stand in the query.
+
+    >>> coil_url("A/7")
+    '/coil?coil_id=A%2F7'
+    """
+    return f"/coil?{urlencode({'coil_id': coil_id})}"
+
+
+@page("/coils", "Coil")
+async def coils(cursor: str | None = None) -> None:
+    """Open coils first, then the closed ones, newest first."""
+    heading("Coils")
+    still_open = [] if cursor else (await api().coils("open"))["coils"]
+    closed = await api().coils("closed", COILS, cursor)
+    if not still_open and not closed["coils"]:
+        empty(
+            "No coil yet",
+            "A coil is opened by the first frame that names one with coil_id, or by POST /v1/coils. "
+            "Its map, findings and coverage then stand here.",
+        )
+        return
+    if not cursor:
+        with panel("Open now"):
+            if still_open:
+                _list(still_open)
+            else:
+                text("No coil is open: the next one opens with its first frame.", "muted", "p")
+    if closed["coils"] or cursor:
+        with panel("Closed"):
+            if closed["coils"]:
+                _list(closed["coils"])
+            else:
+                text("No older coil.", "muted", "p")
+            if closed["next"]:
+                ui.link("Older coils", f"/coils?{urlencode({'cursor': closed['next']})}").classes("button")
+
+
+def _list(summaries: list[Json]) -> None:
+    columns = ("Coil", "Opened", "Last frame", "Length", "Frames", "Events")
+    table(columns, [_row(each) for each in summaries], numbers=("Length", "Frames", "Events"))
+
+
+def _row(coil: Json) -> tuple[object, ...]:
+    return (
+        lambda: ui.link(coil["coil_id"], coil_url(coil["coil_id"])).classes("coil-link"),
+        lambda: Moment(coil["opened_at"]),
+        lambda: Moment(coil["last_frame_at"]),
+        metres(coil["length_mm"]),
+        f"{coil['frames']:,}",
+        f"{coil['events']:,}",
+    )
+
+
+@page("/coil", "Coil")
+async def coil(coil_id: str, inspection_id: str | None = None) -> None:
+    """One coil. inspection_id: the frame whose worst event is shown at once."""
+    known = await api().coil(coil_id)
+    strip_map = await api().coil_map(coil_id)
+    events, more = await _events(coil_id)
+    ui.page_title(f"Coil {coil_id} · Steelsight")
+    _head(known)
+    with Element("div").classes("columns"):
+        coil_parts.acceptance(known)
+        coil_parts.coverage_summary(known)
+    with panel("Map of the strip"):
+        strip = Strip(strip_map)
+    with panel("Events, worst first"):
+        shown = worst_first(known["worst_events"], events)[:GALLERY_EVENTS]
+        gallery = Gallery(shown, inspection_id)
+        if more:
+            text(f"The worst of all, then those of the first {counted(len(events), 'event')} along the coil.", "muted")
+
+    async def picked(event: GenericEventArguments) -> None:
+        mark = event.args
+        found = next((each for each in events if each["event"] == mark["event"]), None)
+        gallery.run_method("open", mark["event"], found or await _boxed(mark))
+
+    strip.on("pick", picked)
+    coil_parts.periodic(known)
+    coil_parts.coverage(known)
+
+
+async def _boxed(mark: Json) -> Json | None:
+    """An event of the map as the gallery shows one: its box stands with its frame."""
+    frame = await api().inspection(mark["inspection_id"])
+    box = next((each for each in frame["events"] if each["event"] == mark["event"]), None)
+    about = {name: frame[name] for name in ("inspection_id", "camera_id", "side", "review")}
+    return None if box is None else {**box, **about, "severity": mark["severity"]}
+
+
+def _head(known: Json) -> None:
+    coil_id = known["coil_id"]
+    with Element("div").classes("row-of"):
+        heading(f"Coil {coil_id}")
+        text("closed" if known["closed_at"] else "open", "verdict")
+        text("", "fill")
+
+        async def close() -> None:
+            await api().close_coil(coil_id)
+            ui.navigate.reload()
+
+        if not known["closed_at"]:
+            ui.link("Refresh", coil_url(coil_id)).classes("button")
+            with ui.dialog() as asked, ui.card().classes("panel"):
+                text(f"Close coil {coil_id}?", "panel-title", "h2")
+                text("A frame that names it later is a part of it all the same.", tag="p")
+                with Element("div").classes("row-of"):
+                    _button("Close the coil", close, "button primary")
+                    _button("Leave it open", asked.close)
+            _button("Close this coil", asked.open)
+        report = ui.link("Print", f"/report{path('v1', 'coils', coil_id, 'report')}", new_tab=True)
+        report.classes("button").props("rel=noopener")
+    with Element("div").classes("row-of muted"):
+        with Element("span"):
+            text("Opened ")
+            Moment(known["opened_at"])
+        if known["closed_at"]:
+            with Element("span"):
+                text("Closed ")
+                Moment(known["closed_at"])
+                text({"idle": " after a while without frames", "api": " on request"}.get(known["closed_by"], ""))
+        with Element("span"):
+            text("Last frame ")
+            Moment(known["last_frame_at"], "date" if known["closed_at"] else "ago")
+        text(counted(known["frames"], "frame"))
+        for word, count in known["verdicts"].items():
+            with Element("span"):
+                verdict(word)
+                text(f" {count:,}")
+        if known["refused"]:
+            text(f"⚠ {counted(known['refused'], 'frame')} refused")
+
+
+def _button(words: str, do: Callable[[], object], classes: str = "button") -> None:
+    with Element("button").classes(classes).props("type=button").on("click", do):
+        text(words)
+
+
+async def _events(coil_id: str) -> tuple[list[Json], bool]:
+    """The first events along the coil, and whether there are more."""
+    events: list[Json] = []
+    cursor = None
+    while len(events) < MOST_EVENTS:
+        answer = await api().coil_events(coil_id, EVENTS_AT_ONCE, cursor)
+        events += answer["events"]
+        cursor = answer["next"]
+        if cursor is None:
+            return events, False
+    return events, True
+
+
+def worst_first(worst: list[Json], events: list[Json]) -> list[Json]:
+    """Each event once: those the API calls the worst in its order, then the others by falling probability.
+
+    What a person called good comes last.
+
+    >>> a, b, c = ({"event": n, "defect_probability": p, "review": None} for n, p in ((1, 0.7), (2, 0.8), (3, 0.9)))
+    >>> [each["event"] for each in worst_first([a], [b, c, a])]
+    [1, 3, 2]
+    """
+    named = {each["event"] for each in worst}
+    others = [each for each in events if each["event"] not in named]
+    return worst + sorted(others, key=lambda each: (each["review"] == "ok", -each["defect_probability"]))
+
+
+class Strip(Element, component="../static/strip.js"):
+    """The strip from above, along the rolling direction; emits `pick` with an event of the map."""
+
+    def __init__(self, strip_map: Json) -> None:
+        super().__init__()
+        self.props["map"] = strip_map
+
+
+class Gallery(Element, component="../static/gallery.js"):
+    """Crops of events; one is opened by a click or with `run_method("open", number)`."""
+
+    def __init__(self, events: list[Json], inspection_id: str | None) -> None:
+        super().__init__()
+        self.props["events"] = events
+        self.props["inspectionId"] = inspection_id

@@ -1,0 +1,15 @@
+// A band across the page while the API does not answer.
+export default {
+  props: { state: Object },
+  template: `
+    <div v-if="state && state.down_since" class="connection-lost" role="alert">
+      <strong>⚠ The API does not answer</strong>
+      <span>since {{ since }}. What is shown is the last that was known; it is asked again by itself.</span>
+      <small>{{ state.reason }}</small>
+    </div>`,
+  computed: {
+    since() {
+      return new Date(this.state.down_since).toLocaleTimeString();
+    },
+  },
+};

@@ -1,0 +1,59 @@
+"""What a server does for its record beside recording: coils that fell idle are closed, images past their time go."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from app import retention
+from app.archive import ArchiveError
+from app.errors import Refusal
+from app.settings import Settings
+from app.store.coils import close_idle
+from app.store.inserting import now
+from app.store.record import Record
+
+# A coil's closing may be late by so much.
+IDLE_EVERY_S = 5.0
+RETENTION_EVERY_S = 60.0
+
+log = structlog.get_logger("steelsight.housekeeping")
+
+
+class Housekeeping:
+    """Every worker does it, each change in a transaction: whoever comes second finds nothing left to do."""
+
+    def __init__(self, settings: Settings, record: Record) -> None:
+        self._idle = timedelta(seconds=settings.coil_idle_seconds)
+        self._policies = retention.policies(settings)
+        self._record = record
+
+    async def run(self) -> None:
+        """Until cancelled. What fails is logged, and tried again the next time."""
+        loop = asyncio.get_running_loop()
+        retention_at = 0.0
+        while True:
+            try:
+                await self.close_idle_coils()
+                if loop.time() >= retention_at:
+                    await self.delete_images()
+                    retention_at = loop.time() + RETENTION_EVERY_S
+            except (Refusal, ArchiveError) as error:
+                log.warning("housekeeping_failed", reason=str(error))
+            await asyncio.sleep(IDLE_EVERY_S)
+
+    async def close_idle_coils(self) -> None:
+        """Close the coils of which no frame came for long."""
+        for coil_id in await self._record.write(lambda connection: close_idle(connection, self._idle, now())):
+            log.info("coil_closed", coil_id=coil_id, by="idle")
+
+    async def delete_images(self) -> None:
+        """Delete images past their age or beyond their share of the archive, a few at a time."""
+        record = self._record
+        for policy in self._policies:
+            while count := await record.write(partial(retention.decide, policy=policy, at=now())):
+                log.info("images_deleted", verdict=policy.verdict, images=count)
+        while await record.write(partial(retention.purge, archive=record.archive, at=now())):
+            pass
+        record.archive.used = await record.write(retention.used_bytes)

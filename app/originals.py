@@ -1,0 +1,35 @@
+"""A frame's body -> the image file that the archive keeps: as it came, and raw pixels as a PNG that loses nothing."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from app.archive import Picture, format_of
+from app.bodies import Body, ImageForm, RawPixels
+from app.multipart import parts
+from model.image import PixelFormat
+
+# Of zlib: a block of strip takes a fifth of the time that its default takes, for a tenth more bytes.
+COMPRESSION = 1
+
+
+def original(body: Body) -> Picture:
+    """The file of a body that was decoded before. A PNG of 10 or 12 bit words has them in the high bits of 16."""
+    if isinstance(body, RawPixels):
+        return Picture(_png(body), "png")
+    data = parts(body.data, body.boundary, most=1)[0].data if isinstance(body, ImageForm) else body.data
+    return Picture(data, format_of(data))
+
+
+def _png(body: RawPixels) -> bytes:
+    shape = body.height, body.width
+    if body.pixel_format is PixelFormat.MONO8:
+        pixels = Image.fromarray(np.frombuffer(body.data, np.uint8).reshape(shape))
+    else:
+        bits = int(body.pixel_format.removeprefix("Mono"))
+        # As `model.image` reads them: words past the format's largest value are refused there.
+        pixels = Image.fromarray((np.frombuffer(body.data, "<u2") << (16 - bits)).reshape(shape))
+    target = io.BytesIO()
+    pixels.save(target, "PNG", compress_level=COMPRESSION)
+    return target.getvalue()

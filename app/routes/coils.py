@@ -1,0 +1,254 @@
+"""The coils: announced, closed, listed; and of each what was seen, what was found, and whether it may go on."""
+
+import re
+import time
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Path, Query
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from app.bodies import read_bytes
+from app.coil import replies
+from app.coil.acceptance import severities
+from app.coil.events import Events
+from app.coil.examination import CoilRow, Examination, examine
+from app.coil.map_png import png
+from app.coil.map_svg import svg
+from app.coil.replies import AnnounceRequest, CoilReply, CoilsReply, EventsReply, MapReply, SummaryReply
+from app.coil.report import report
+from app.coil.scene import scene
+from app.coil.strip_map import strip_map
+from app.complaints import complaints, echo
+from app.errors import Refusal, ServiceCode
+from app.openapi import problems
+from app.service import Current, Service
+from app.store import coils
+from app.store.coils import EventPlace, Summary
+from app.store.schema import EPOCH
+
+# A coil's id at its longest, and room for a client that formats.
+MAX_ANNOUNCEMENT_BYTES = 4096
+PLACED = re.compile(r"(-?[0-9.e+-]+)?:(-?[0-9]{1,18})")
+
+
+class IdRoute(APIRoute):
+    """A route in whose path an id may hold any character: `%2F` in it is a letter of the id and divides nothing.
+
+    The server decodes a path before it is matched, and `C/map` would be the map of `C`. So the path is matched as it
+    was sent, and what stands in its places is decoded then.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the request is for this route."""
+        sent = scope.get("raw_path")
+        if not sent:
+            return super().matches(scope)
+        found, child = super().matches({**scope, "path": sent.decode("latin-1")})
+        if found is not Match.NONE:
+            before = scope.get("path_params", {})
+            child["path_params"] = {
+                name: value if name in before else unquote(value) for name, value in child["path_params"].items()
+            }
+        return found, child
+
+
+router = APIRouter(prefix="/v1/coils", tags=["coils"], route_class=IdRoute)
+
+CoilId = Annotated[str, Path(description="As frames name it; `/` in it is written `%2F`.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Most rows of one page.")]
+Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before.")]
+
+
+class MapFormat(StrEnum):
+    """The three forms of a map."""
+
+    JSON = "json"
+    SVG = "svg"
+    PNG = "png"
+
+
+def now() -> datetime:
+    """UTC, to the microsecond."""
+    return EPOCH + timedelta(microseconds=time.time_ns() // 1000)
+
+
+@router.post(
+    "",
+    summary="Announce a coil",
+    status_code=201,
+    responses={
+        200: {"model": SummaryReply, "description": "It was known already."},
+        **problems(400, 408, 413, 422, 503),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": AnnounceRequest.model_json_schema()}},
+        }
+    },
+)
+async def announce(request: Request, response: Response, service: Current) -> SummaryReply:
+    """Open a coil before its first frame, which would open it too, and say how long and wide it is.
+
+    Announcing it again adds what was not told before, and changes nothing else.
+    """
+    told = await _announcement(request, service.settings.body_seconds)
+
+    def opened(connection: Connection) -> tuple[bool, SummaryReply]:
+        new = coils.open_coil(connection, told.coil_id, now(), told.length_mm, told.width_mm)
+        return new, _summary(connection, told.coil_id)
+
+    new, summary = await service.store.write(opened)
+    response.status_code = 201 if new else 200
+    return summary
+
+
+@router.post("/{coil_id}/close", summary="Close a coil", responses=problems(404, 503))
+async def close(coil_id: CoilId, service: Current) -> SummaryReply:
+    """No more of it is to come. Closing it twice changes nothing; a frame that comes late is a part of it still."""
+
+    def closed(connection: Connection) -> SummaryReply:
+        coils.close_coil(connection, coil_id, now())
+        return _summary(connection, coil_id)
+
+    return await service.store.write(closed)
+
+
+@router.get("", summary="Coils", responses=problems(422, 503))
+def listed(
+    service: Current, state: replies.State | None = None, limit: Limit = 50, cursor: Cursor = None
+) -> CoilsReply:
+    """Those that were opened last first."""
+    before = None if cursor is None else _number(cursor)
+    with service.store.reading() as connection:
+        # One more than is shown tells whether there is another page.
+        found = coils.page(connection, state, limit + 1, before)
+    more = str(found[limit - 1].coil.number) if len(found) > limit else None
+    return CoilsReply(coils=[_told(each) for each in found[:limit]], next=more)
+
+
+@router.get("/{coil_id}", summary="One coil", responses=problems(404, 503))
+def one(coil_id: CoilId, service: Current) -> CoilReply:
+    """What was seen of it and what was not, what was found, whether it may go on, and what repeats."""
+    return replies.detail(_examined(service, coil_id))
+
+
+@router.get("/{coil_id}/events", summary="Events of a coil", responses=problems(404, 422, 503))
+def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor = None) -> EventsReply:
+    """All that the network told of, along the strip."""
+    after = None if cursor is None else _place(cursor)
+    with service.store.reading() as connection:
+        coil = _found(connection, coil_id)
+        found = coils.page_of_events(connection, coil.number, limit + 1, after)
+    steps = service.store.plant.severities
+    shown = found[:limit]
+    grades = severities(Events.of(shown).size_mm, steps)
+    told = [replies.event(row, steps[grade].name) for row, grade in zip(shown, grades.tolist(), strict=True)]
+    return EventsReply(events=told, next=_cursor(shown[-1]) if len(found) > limit else None)
+
+
+@router.get(
+    "/{coil_id}/map",
+    summary="Map of a coil",
+    response_model=MapReply,
+    responses={
+        200: {"content": {"image/svg+xml": {}, "image/png": {}}, "description": "In the form that was asked for."},
+        **problems(404, 422, 503),
+    },
+)
+def strip(coil_id: CoilId, service: Current, format: MapFormat = MapFormat.JSON) -> Response:
+    """Events by class and gaps, along the strip to scale: as data, or as a picture of them."""
+    layout = strip_map(_examined(service, coil_id))
+    if format is MapFormat.JSON:
+        return Response(replies.mapped(layout).model_dump_json(), media_type="application/json")
+    drawn = scene(layout)
+    if format is MapFormat.SVG:
+        # Whoever opens it by itself runs nothing and loads nothing, whatever a name in it may say.
+        safe = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return Response(svg(drawn), media_type="image/svg+xml", headers=safe)
+    return Response(png(drawn), media_type="image/png")
+
+
+@router.get("/{coil_id}/report", summary="Report of a coil", response_class=HTMLResponse, responses=problems(404, 503))
+def printed(coil_id: CoilId, service: Current) -> HTMLResponse:
+    """One page to print and to hand on: the verdict, why, and on what it stands."""
+    return HTMLResponse(report(_examined(service, coil_id), now()))
+
+
+def _examined(service: Service, coil_id: str) -> Examination:
+    plant = service.store.plant
+    with service.store.reading() as connection:
+        coil = _found(connection, coil_id)
+        evidence = coils.evidence(connection, coil, plant.coverage.tolerance_mm)
+    return examine(evidence, plant)
+
+
+def _found(connection: Connection, coil_id: str) -> CoilRow:
+    coil = coils.find(connection, coil_id)
+    if coil is None:
+        raise Refusal(
+            ServiceCode.NOT_FOUND,
+            f"there is no coil {echo(coil_id)}; a coil is there from its first frame or from POST /v1/coils on, and "
+            "GET /v1/coils lists all",
+        )
+    return coil
+
+
+def _summary(connection: Connection, coil_id: str) -> SummaryReply:
+    (found,) = coils.summaries(connection, [_found(connection, coil_id)])
+    return _told(found)
+
+
+def _told(found: Summary) -> SummaryReply:
+    return replies.summary(found.coil, found.frames, found.events)
+
+
+async def _announcement(request: Request, seconds: float) -> AnnounceRequest:
+    """The body, read by hand: FastAPI would read one of any length."""
+    body = await read_bytes(request, MAX_ANNOUNCEMENT_BYTES, seconds, '{"coil_id": "C1", "length_mm": 900000.0}')
+    try:
+        told = AnnounceRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(found)) from error
+    if not told.coil_id.isprintable():
+        raise Refusal(
+            ServiceCode.PARAMETERS_INVALID,
+            f"coil_id: received {echo(told.coil_id)}; expected printable characters only",
+        )
+    return told
+
+
+def _number(cursor: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", cursor):
+        raise _not_a_cursor(cursor)
+    return int(cursor)
+
+
+def _cursor(row: Any) -> str:
+    return f"{'' if row.position_mm is None else repr(row.position_mm)}:{row.number}"
+
+
+def _place(cursor: str) -> EventPlace:
+    found = PLACED.fullmatch(cursor)
+    try:
+        if found is None:
+            raise ValueError
+        return EventPlace(float(found[1]) if found[1] else None, int(found[2]))
+    except ValueError:
+        raise _not_a_cursor(cursor) from None
+
+
+def _not_a_cursor(cursor: str) -> Refusal:
+    return Refusal(
+        ServiceCode.PARAMETERS_INVALID, f"cursor: received {echo(cursor)}; expected `next` of the page before"
+    )

@@ -1,0 +1,294 @@
+"""The coils in the record: opened, closed and listed, and all that stands in it of one coil."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, insert, null, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.coil.coverage import Refused, Stretch
+from app.coil.events import EventRow, Events
+from app.coil.examination import CoilRow, Evidence, Tally
+from app.store.schema import coils, events, inspections, models, outbox, refused_frames, reviews
+
+OPENED, CLOSED = "coil_opened", "coil_closed"
+ClosedBy = Literal["api", "idle"]
+State = Literal["open", "closed"]
+
+
+class Summary(NamedTuple):
+    """A coil, and how much there is of it."""
+
+    coil: CoilRow
+    frames: int
+    events: int
+
+
+class EventPlace(NamedTuple):
+    """Where a page of events ended: what follows lies behind it. Events without a position come last."""
+
+    position_mm: float | None
+    number: int
+
+
+def find(connection: Connection, coil_id: str) -> CoilRow | None:
+    """The coil of that id."""
+    row = connection.execute(_coils().where(coils.c.coil_id == coil_id)).one_or_none()
+    return None if row is None else CoilRow(*row)
+
+
+def open_coil(
+    connection: Connection, coil_id: str, now: datetime, length_mm: float | None = None, width_mm: float | None = None
+) -> bool:
+    """Open a coil before its first frame; whether it is new. Of one that is known, what is told of it is noted."""
+    new = postgresql.insert(coils) if connection.dialect.name == "postgresql" else sqlite.insert(coils)
+    told = {name: value for name, value in (("length_mm", length_mm), ("width_mm", width_mm)) if value is not None}
+    row = {"coil_id": coil_id, "opened_at": now, "opened_by": "api", **told}
+    # Not `rowcount`: PostgreSQL's driver does not tell it of a row that comes with its key.
+    if connection.scalar(new.on_conflict_do_nothing().returning(coils.c.number), row) is not None:
+        _note(connection, OPENED, [coil_id], now)
+        return True
+    if told:
+        connection.execute(update(coils).where(coils.c.coil_id == coil_id).values(**told))
+    return False
+
+
+def close_coil(connection: Connection, coil_id: str, now: datetime) -> bool:
+    """Close a coil; whether it was open."""
+    return bool(_close(connection, coils.c.coil_id == coil_id, "api", now))
+
+
+def close_idle(connection: Connection, idle: timedelta, now: datetime) -> list[str]:
+    """Close the coils of which no frame came for so long; their ids.
+
+    One that was announced and has no frame yet stays open: its strip is still to come.
+    """
+    return _close(connection, coils.c.last_frame_at < now - idle, "idle", now)
+
+
+def _close(connection: Connection, which: ColumnElement[bool], by: ClosedBy, now: datetime) -> list[str]:
+    closing = update(coils).where(which, coils.c.closed_at.is_(None)).values(closed_at=now, closed_by=by)
+    closed = sorted(connection.scalars(closing.returning(coils.c.coil_id)))
+    _note(connection, CLOSED, closed, now)
+    return closed
+
+
+def _note(connection: Connection, kind: str, coil_ids: Iterable[str], now: datetime) -> None:
+    rows = [{"at": now, "kind": kind, "body": {"coil_id": coil_id}} for coil_id in coil_ids]
+    if rows:
+        connection.execute(insert(outbox), rows)
+
+
+def page(connection: Connection, state: State | None, limit: int, before: int | None) -> list[Summary]:
+    """At most `limit` of the coils that were opened last, of those whose number is below `before`."""
+    wanted = _coils().order_by(coils.c.number.desc()).limit(limit)
+    if state is not None:
+        wanted = wanted.where(coils.c.closed_at.is_(None) if state == "open" else coils.c.closed_at.is_not(None))
+    if before is not None:
+        wanted = wanted.where(coils.c.number < before)
+    return summaries(connection, [CoilRow(*row) for row in connection.execute(wanted)])
+
+
+def summaries(connection: Connection, rows: Sequence[CoilRow]) -> list[Summary]:
+    """The coils with their counts."""
+    numbers = [row.number for row in rows]
+    frames, found = _counts(connection, inspections.c.coil, numbers), _counts(connection, events.c.coil, numbers)
+    return [Summary(row, frames.get(row.number, 0), found.get(row.number, 0)) for row in rows]
+
+
+def _counts(connection: Connection, coil: ColumnElement[int], numbers: Sequence[int]) -> dict[int, int]:
+    counted = select(coil, func.count()).where(coil.in_(numbers)).group_by(coil)
+    return dict(connection.execute(counted).all())
+
+
+def evidence(connection: Connection, coil: CoilRow, tolerance_mm: float) -> Evidence:
+    """Everything that stands in the record of one coil. tolerance_mm: holes up to so long are no break of a stretch."""
+    tallies = _tallies(connection, coil.number)
+    found = [tuple(row) for row in connection.execute(_events(coil.number))]
+    corrections: dict[int, str] = {}
+    if any(tally.review == "defect" for tally in tallies):
+        said = connection.execute(_called_defect(coil.number)).all()
+        found += [_overlooked(row) for row in said if row.event_count == 0]
+        corrections = {row.number: row.said_class for row in said if row.said_class is not None}
+    stretches = _stretches(connection, coil.number, tolerance_mm)
+    return Evidence(coil, tallies, stretches, _refused(connection, coil.number), Events.of(found), corrections)
+
+
+def page_of_events(connection: Connection, coil: int, limit: int, after: EventPlace | None) -> list[EventRow]:
+    """At most `limit` events behind a place, along the strip."""
+    placed, unplaced = events.c.position_mm.is_not(None), events.c.position_mm.is_(None)
+    along = _events(coil).where(placed).order_by(events.c.position_mm, events.c.number)
+    beside = _events(coil).where(unplaced).order_by(events.c.number)
+    found: list[Row[Any]] = []
+    if after is None or after.position_mm is not None:
+        if after is not None:
+            same = and_(events.c.position_mm == after.position_mm, events.c.number > after.number)
+            along = along.where(or_(events.c.position_mm > after.position_mm, same))
+        found += connection.execute(along.limit(limit))
+    elif after is not None:
+        beside = beside.where(events.c.number > after.number)
+    if len(found) < limit:
+        found += connection.execute(beside.limit(limit - len(found)))
+    return [EventRow._make(row) for row in found]
+
+
+def _coils() -> Select[Any]:
+    columns = coils.c
+    return select(
+        columns.number,
+        columns.coil_id,
+        columns.opened_at,
+        columns.opened_by,
+        columns.last_frame_at,
+        columns.closed_at,
+        columns.closed_by,
+        columns.length_mm,
+        columns.width_mm,
+    )
+
+
+def _events(coil: int) -> Select[Any]:
+    """Rows as `EventRow`."""
+    row, frame = events.c, inspections.c
+    box = row.x, row.y, row.width, row.height
+    lengths = row.position_mm, row.length_mm, row.across_mm, row.width_mm
+    return (
+        select(row.number, row.inspection, frame.camera_id, frame.side, *box)
+        .add_columns(row.defect_probability, row.defect_class, row.continued, *lengths, frame.review)
+        .join_from(events, inspections, frame.number == row.inspection)
+        .where(row.coil == coil)
+    )
+
+
+def _called_defect(coil: int) -> Select[Any]:
+    """Frames that a person called a defect, with what the review that counts says of it."""
+    latest = (
+        select(reviews.c.inspection, func.max(reviews.c.number).label("number"))
+        .join_from(reviews, inspections, inspections.c.number == reviews.c.inspection)
+        .where(inspections.c.coil == coil, inspections.c.review == "defect", reviews.c.undone_at.is_(None))
+        .group_by(reviews.c.inspection)
+        .subquery()
+    )
+    frame, said = inspections.c, reviews.c
+    return (
+        select(frame.number, frame.camera_id, frame.side, frame.position_mm, frame.mm_per_pixel, frame.event_count)
+        .add_columns(frame.width, frame.height, frame.defect_probability, said.number.label("review"))
+        .add_columns(said.defect_class.label("said_class"), said.x, said.y)
+        .add_columns(said.width.label("box_width"), said.height.label("box_height"))
+        .join_from(latest, reviews, said.number == latest.c.number)
+        .join(inspections, frame.number == said.inspection)
+    )
+
+
+def _overlooked(row: Row[Any]) -> tuple[Any, ...]:
+    """A defect that the network told nothing of, in the shape of `EventRow`. Without a box its size is not known."""
+    boxed = row.box_width is not None and row.box_height is not None
+    x, y = (row.x or 0, row.y or 0) if boxed else (0, 0)
+    width, height = (row.box_width, row.box_height) if boxed else (row.width, row.height)
+    size = row.mm_per_pixel
+    scaled = size is not None and boxed
+    return EventRow(
+        number=-row.review,
+        inspection=row.number,
+        camera_id=row.camera_id,
+        side=row.side,
+        x=x,
+        y=y,
+        width=width,
+        height=height,
+        defect_probability=row.defect_probability,
+        defect_class=row.said_class,
+        continued=False,
+        position_mm=None if row.position_mm is None or size is None else row.position_mm + y * size,
+        length_mm=height * size if scaled else None,
+        across_mm=None if size is None else x * size,
+        width_mm=width * size if scaled else None,
+        review="defect",
+    )
+
+
+def _tallies(connection: Connection, coil: int) -> tuple[Tally, ...]:
+    frame = inspections.c
+    alike = frame.camera_id, frame.side, frame.verdict, models.c.version, frame.review
+    counted = (
+        select(*alike, func.count(), func.max(frame.width * frame.mm_per_pixel))
+        .join_from(inspections, models, models.c.number == frame.model)
+        .where(frame.coil == coil)
+        .group_by(*alike)
+    )
+    return tuple(Tally(*row) for row in connection.execute(counted))
+
+
+def _refused(connection: Connection, coil: int) -> tuple[Refused, ...]:
+    row = refused_frames.c
+    found = select(row.camera_id, row.code, row.at, row.sequence, row.position_mm).where(row.coil == coil)
+    return tuple(Refused(*each) for each in connection.execute(found.order_by(row.number)))
+
+
+def _stretches(connection: Connection, coil: int, tolerance_mm: float) -> dict[str | None, list[Stretch]]:
+    """By camera, in order of arrival. The database finds the breaks: of a camera without any, two rows come here."""
+    stretches: dict[str | None, list[Stretch]] = {}
+    begun: Row[Any] | None = None
+    for row in connection.execute(_breaks(coil, tolerance_mm)):
+        own = stretches.setdefault(row.camera_id, [])
+        if row.broken:
+            if begun is not None and row.place > 1:
+                before = row.sequence_before, row.end_before, row.received_before
+                own.append(_stretch(begun, row.place - 1, *before))
+            begun = row
+        if row.last:
+            assert begun is not None
+            own.append(_stretch(begun, row.place, row.sequence, row.end_mm, row.received_at))
+    return stretches
+
+
+def _stretch(begun: Row[Any], last: int, sequence: int | None, end_mm: float | None, at: datetime) -> Stretch:
+    frames = last - begun.place + 1
+    return Stretch(frames, begun.sequence, sequence, begun.start_mm, end_mm, begun.received_at, at)
+
+
+def _breaks(coil: int, tolerance_mm: float) -> Select[Any]:
+    """Frames with which a stretch begins, and each camera's last, by camera and arrival.
+
+    A frame goes on from the one before if it has the next sequence number and begins where that one ends, or within it.
+    What both do not say breaks nothing. Every column that is carried along costs time for each of the coil's frames:
+    times are looked up for the breaks alone.
+    """
+    row = inspections.c
+    columns = (
+        row.camera_id,
+        row.number,
+        row.sequence,
+        case((row.mm_per_pixel.is_not(None), row.position_mm), else_=null()).label("start_mm"),
+        (row.position_mm + row.height * row.mm_per_pixel).label("end_mm"),
+    )
+    frames = select(*columns).where(row.coil == coil).subquery()
+    one = frames.c
+    window: dict[str, Any] = {"partition_by": one.camera_id, "order_by": one.number}
+    looked_at = select(
+        *one,
+        func.row_number().over(**window).label("place"),
+        func.lag(one.number).over(**window).label("number_before"),
+        func.lag(one.sequence).over(**window).label("sequence_before"),
+        func.lag(one.end_mm).over(**window).label("end_before"),
+    ).subquery()
+    each = looked_at.c
+    counts_on = or_(
+        each.sequence - 1 == each.sequence_before, and_(each.sequence.is_(None), each.sequence_before.is_(None))
+    )
+    behind = and_(each.start_mm <= each.end_before + tolerance_mm, each.end_mm >= each.end_before)
+    goes_on = or_(behind, and_(each.end_mm.is_(None), each.end_before.is_(None)))
+    # Not `not_(...)`: what is not known would be neither.
+    broken = case((and_(each.place > 1, counts_on, goes_on), False), else_=True)
+    latest = select(func.max(row.number)).where(row.coil == coil).group_by(row.camera_id)
+    last = each.number.in_(latest)
+    own, before = inspections.alias("own"), inspections.alias("before")
+    return (
+        select(*each, broken.label("broken"), last.label("last"))
+        .add_columns(own.c.received_at, before.c.received_at.label("received_before"))
+        .join_from(looked_at, own, own.c.number == each.number)
+        .outerjoin(before, before.c.number == each.number_before)
+        .where(or_(broken, last))
+        .order_by(each.camera_id, each.number)
+    )

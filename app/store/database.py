@@ -1,0 +1,145 @@
+"""The database of the record: SQLite in the data root, or PostgreSQL by URL. One way to read, one way to write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+
+# Python's own SQLite may be older than `LEAST_SQLITE`; this is the same driver with one of its own.
+from pysqlite3 import dbapi2
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+# The first SQLite that has a WAL corruption mended, in which a checkpoint could meet a commit.
+LEAST_SQLITE = (3, 51, 3)
+# A writer of another process commits in milliseconds; a backup or a copied file system may hold the lock for seconds.
+BUSY_MS = 30_000
+# Pages are read by this much at once from the file's mapping and the page cache: a query over a million rows touches
+# tens of MB.
+CACHE_KB = 32_000
+# Readers of one process at a time: the routes that read run in a pool of threads.
+READERS = 8
+CONNECT_S = 5
+# A statement that takes longer is a fault of ours, or a database in trouble: the request gets an answer.
+STATEMENT_MS = 30_000
+SQLITE_FILE = "record.db"
+
+
+class DatabaseError(Exception):
+    """Why the database cannot be used, in one line."""
+
+
+class Database:
+    """Connections to one database."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._writers = _sqlite(url, writing=True) if self.is_sqlite else _postgresql(url, writing=True)
+        self._readers = _sqlite(url, writing=False) if self.is_sqlite else _postgresql(url, writing=False)
+
+    @property
+    def kind(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.url.get_backend_name()
+
+    @property
+    def file(self) -> Path | None:
+        """Where SQLite keeps it; None for a server."""
+        return Path(self.url.database or "") if self.is_sqlite else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view of what is committed; whatever would write is refused by the database."""
+        with self._readers.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, or not at all."""
+        with self._writers.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Let all connections go."""
+        self._writers.dispose()
+        self._readers.dispose()
+
+
+def open_database(url: str) -> Database:
+    """sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME. Nothing is connected yet. Raises `DatabaseError`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # The URL may hold a password, and is not repeated.
+        raise DatabaseError(f"DATABASE_URL is not a URL; {_EXPECTED}") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database:
+        return Database(parsed.set(drivername="sqlite+pysqlite"))
+    if backend in ("postgresql", "postgres"):
+        return Database(parsed.set(drivername="postgresql+psycopg"))
+    raise DatabaseError(f"DATABASE_URL names {backend!r}; {_EXPECTED}")
+
+
+_EXPECTED = "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a file."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def _sqlite(url: URL, *, writing: bool) -> Engine:
+    if dbapi2.sqlite_version_info < LEAST_SQLITE:
+        wanted = ".".join(map(str, LEAST_SQLITE))
+        raise DatabaseError(
+            f"SQLite {dbapi2.sqlite_version} can corrupt its write-ahead log; {wanted} or newer is needed: "
+            "install pysqlite3 as the lock file has it"
+        )
+    engine = sqlalchemy.create_engine(
+        url,
+        module=dbapi2,
+        pool_size=1 if writing else READERS,
+        max_overflow=0,
+        connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _opened(connection: Any, _record: Any) -> None:
+        # Transactions begin where we say so, and hold schema changes too: the driver's own rules do neither.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            # A commit is on the disk before its frame is answered, power cut or not.
+            "synchronous=FULL",
+            f"busy_timeout={BUSY_MS}",
+            "foreign_keys=ON",
+            f"cache_size=-{CACHE_KB}",
+            "temp_store=MEMORY",
+            f"query_only={'OFF' if writing else 'ON'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        # A transaction that read first and then writes would fail if another wrote meanwhile: ask for the lock at once.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, *, writing: bool) -> Engine:
+    options = f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC"
+    if not writing:
+        options += " -c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read"
+    return sqlalchemy.create_engine(
+        url,
+        pool_size=2 if writing else READERS,
+        max_overflow=0,
+        # A server that was restarted is met by a fresh connection, not by an error.
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_S, "options": options},
+    )

@@ -1,0 +1,1 @@
+"""The schema's history: one file a step, never changed after its release."""

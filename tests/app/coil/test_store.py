@@ -1,0 +1,254 @@
+"""A coil in the record, on both databases: opened, closed and listed; its frames as stretches; its events in pages."""
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from app.coil.coverage import Stretch, cover
+from app.coil.examination import examine
+from app.plant import Plant
+from app.store import coils, schema
+from app.store.coils import EventPlace
+from tests.app.store.rows import STARTED, add_coil, add_event, add_inspection
+
+FRAME_MM = 64.0
+
+
+def frame(connection, sequence, position_mm="by sequence", **values):
+    """128 rows of 0.5 mm."""
+    placed = {"position_mm": sequence * FRAME_MM if position_mm == "by sequence" else position_mm, "mm_per_pixel": 0.5}
+    return add_inspection(connection, sequence=sequence, **(placed | values))
+
+
+def read(database, coil_id="C1"):
+    with database.reading() as connection:
+        return coils.evidence(connection, coils.find(connection, coil_id), 1.0)
+
+
+def notes(connection):
+    rows = connection.execute(select(schema.outbox.c.kind, schema.outbox.c.body).order_by(schema.outbox.c.number))
+    return [(kind, body["coil_id"]) for kind, body in rows]
+
+
+class TestOpening:
+    def test_it_is_opened_once(self, database):
+        with database.writing() as connection:
+            assert coils.open_coil(connection, "C/1 ü", STARTED, length_mm=900.0)
+            assert not coils.open_coil(connection, "C/1 ü", STARTED + timedelta(hours=1), width_mm=12.0)
+            assert notes(connection) == [("coil_opened", "C/1 ü")]
+            found = coils.find(connection, "C/1 ü")
+        assert (found.opened_at, found.opened_by, found.length_mm, found.width_mm) == (STARTED, "api", 900.0, 12.0)
+        assert found.closed_at is None
+
+    def test_an_unknown_one_is_not_found(self, database):
+        with database.reading() as connection:
+            assert coils.find(connection, "nobody's") is None
+
+    def test_closing_twice_changes_nothing(self, database):
+        with database.writing() as connection:
+            add_coil(connection)
+            assert coils.close_coil(connection, "C1", STARTED)
+            assert not coils.close_coil(connection, "C1", STARTED + timedelta(hours=1))
+            found = coils.find(connection, "C1")
+            assert (found.closed_at, found.closed_by) == (STARTED, "api")
+            assert notes(connection) == [("coil_closed", "C1")]
+
+    def test_idle_ones_are_closed_and_others_are_not(self, database):
+        now = STARTED + timedelta(hours=1)
+        with database.writing() as connection:
+            add_coil(connection, "idle", last_frame_at=now - timedelta(minutes=11))
+            add_coil(connection, "busy", last_frame_at=now - timedelta(minutes=9))
+            add_coil(connection, "to come", last_frame_at=None)
+            add_coil(connection, "closed", last_frame_at=STARTED, closed_at=STARTED, closed_by="api")
+            assert coils.close_idle(connection, timedelta(minutes=10), now) == ["idle"]
+            assert coils.close_idle(connection, timedelta(minutes=10), now) == []
+            assert coils.find(connection, "idle").closed_by == "idle"
+            assert coils.find(connection, "closed").closed_by == "api"
+            assert notes(connection) == [("coil_closed", "idle")]
+
+
+class TestListing:
+    def test_newest_first_in_pages_with_counts(self, database):
+        with database.writing() as connection:
+            for number in range(5):
+                add_coil(connection, f"C{number}", closed_at=STARTED if number % 2 else None)
+            number = add_inspection(connection, "C3")
+            add_inspection(connection, "C3")
+            add_event(connection, number)
+        with database.reading() as connection:
+            first = coils.page(connection, None, 2, None)
+            assert [(each.coil.coil_id, each.frames, each.events) for each in first] == [("C4", 0, 0), ("C3", 2, 1)]
+            rest = coils.page(connection, None, 9, first[-1].coil.number)
+            assert [each.coil.coil_id for each in rest] == ["C2", "C1", "C0"]
+            assert [each.coil.coil_id for each in coils.page(connection, "open", 9, None)] == ["C4", "C2", "C0"]
+            assert [each.coil.coil_id for each in coils.page(connection, "closed", 9, None)] == ["C3", "C1"]
+
+
+def figures(stretches):
+    """All but the times: of two frames with one number, either may be the gap's neighbour."""
+    told = cover(stretches, [], {}, tolerance_mm=1.0, last_frame_at=None, closed=True)
+    untimed = [[replace(gap, started_at=None, ended_at=None) for gap in camera.gaps] for camera in told.cameras]
+    return replace(told, cameras=()), [replace(camera, gaps=()) for camera in told.cameras], untimed
+
+
+class TestStretches:
+    def test_a_whole_coil_is_one_stretch_for_each_camera(self, database):
+        with database.writing() as connection:
+            for sequence in range(20):
+                frame(connection, sequence, camera_id="a")
+                frame(connection, sequence, camera_id="b")
+        stretches = read(database).stretches
+        assert {camera_id: len(seen) for camera_id, seen in stretches.items()} == {"a": 1, "b": 1}
+        assert stretches["a"][0][:5] == (20, 0, 19, 0.0, 20 * FRAME_MM)
+        assert stretches["a"][0].first_at < stretches["a"][0].last_at
+
+    @pytest.mark.parametrize(
+        ("frames", "expected"),
+        [
+            ([(0, 0.0), (1, 64.0), (3, 192.0)], [(2, 0, 1, 0.0, 128.0), (1, 3, 3, 192.0, 256.0)]),
+            ([(0, 0.0), (1, 300.0)], [(1, 0, 0, 0.0, 64.0), (1, 1, 1, 300.0, 364.0)]),
+            ([(0, 0.0), (1, 64.9)], [(2, 0, 1, 0.0, 128.9)]),
+            ([(0, 0.0), (1, 40.0)], [(2, 0, 1, 0.0, 104.0)]),
+            ([(0, 0.0), (0, 0.0)], [(1, 0, 0, 0.0, 64.0), (1, 0, 0, 0.0, 64.0)]),
+            ([(0, None), (1, None), (2, 128.0)], [(2, 0, 1, None, None), (1, 2, 2, 128.0, 192.0)]),
+            ([(None, 0.0), (None, 64.0)], [(2, None, None, 0.0, 128.0)]),
+            ([(None, None), (None, None), (5, None)], [(2, None, None, None, None), (1, 5, 5, None, None)]),
+            ([(2**63 - 1, None), (0, None)], [(1, 2**63 - 1, 2**63 - 1, None, None), (1, 0, 0, None, None)]),
+        ],
+    )
+    def test_a_break_begins_a_new_one(self, database, frames, expected):
+        with database.writing() as connection:
+            for sequence, position_mm in frames:
+                frame(connection, sequence, position_mm)
+        assert [tuple(each[:5]) for each in read(database).stretches["cam-1"]] == expected
+
+    def test_a_position_without_a_scale_is_none(self, database):
+        with database.writing() as connection:
+            frame(connection, 0, mm_per_pixel=None)
+        assert read(database).stretches["cam-1"][0].first_mm is None
+
+    def test_frames_without_a_camera_are_one_camera(self, database):
+        with database.writing() as connection:
+            frame(connection, 0, camera_id=None)
+            frame(connection, 1, camera_id=None)
+        assert [each.frames for each in read(database).stretches[None]] == [2]
+
+    def test_they_say_what_the_frames_one_by_one_would(self, database):
+        """Lost, repeated, late and unplaced frames of two cameras, at random."""
+        chance = random.Random(7)
+        alone = {"a": [], "b": []}
+        with database.writing() as connection:
+            for camera_id, seen in alone.items():
+                sequence = 0
+                for _ in range(150):
+                    sequence += chance.choice([1, 1, 1, 1, 1, 1, 2, 4, 0, -1])
+                    sequence = max(sequence, 0)
+                    number = frame(connection, sequence, camera_id=camera_id)
+                    at = connection.scalar(
+                        select(schema.inspections.c.received_at).where(schema.inspections.c.number == number)
+                    )
+                    place = sequence * FRAME_MM
+                    seen.append(Stretch(1, sequence, sequence, place, place + FRAME_MM, at, at))
+        found = read(database).stretches
+        assert sum(map(len, found.values())) < 250
+        assert figures(found) == figures(alone)
+
+    def test_frames_of_other_coils_are_not_among_them(self, database):
+        with database.writing() as connection:
+            frame(connection, 0)
+            add_inspection(connection, "C2", sequence=1, position_mm=FRAME_MM, mm_per_pixel=0.5)
+            add_inspection(connection, None, sequence=2)
+        assert [each.frames for each in read(database).stretches["cam-1"]] == [1]
+
+
+class TestEvidence:
+    def test_an_empty_coil(self, database):
+        with database.writing() as connection:
+            add_coil(connection)
+        found = read(database)
+        assert (found.frames, dict(found.stretches), len(found.events)) == (0, {}, 0)
+        assert examine(found, Plant()).decision.verdict == "hold"
+
+    def test_frames_are_counted_by_what_they_have_in_common(self, database):
+        with database.writing() as connection:
+            for verdict, version in (("ok", "m1"), ("ok", "m2"), ("defect", "m2"), ("ok", "m1")):
+                add_inspection(connection, verdict=verdict, version=version, mm_per_pixel=0.5, width=1000)
+        tallies = {(tally.verdict, tally.version): tally for tally in read(database).tallies}
+        assert {key: tally.frames for key, tally in tallies.items()} == {
+            ("ok", "m1"): 2,
+            ("ok", "m2"): 1,
+            ("defect", "m2"): 1,
+        }
+        assert tallies["ok", "m1"].width_mm == 500.0
+
+    def test_refused_frames_are_the_reasons_of_gaps(self, database):
+        with database.writing() as connection:
+            frame(connection, 0)
+            frame(connection, 3)
+            coil = add_coil(connection)
+            for sequence, code in ((1, "overloaded"), (2, "deadline_exceeded")):
+                row = {"at": STARTED, "code": code, "camera_id": "cam-1", "coil": coil, "sequence": sequence}
+                connection.execute(insert(schema.refused_frames), row)
+        (gap,) = examine(read(database), Plant()).coverage.cameras[0].gaps
+        assert (gap.frames, gap.from_mm, gap.to_mm) == (2, FRAME_MM, 3 * FRAME_MM)
+        assert {reason.code for reason in gap.reasons} == {"overloaded", "deadline_exceeded"}
+
+    def test_a_defect_that_a_person_found_is_one(self, database):
+        with database.writing() as connection:
+            whole = frame(connection, 10, review="defect")
+            boxed = frame(connection, 20, review="defect")
+            told = frame(connection, 30, review="defect", event_count=1)
+            add_event(
+                connection, told, defect_class="dent", position_mm=1920.0, length_mm=64.0, across_mm=0.0, width_mm=64.0
+            )
+            undone = {"undone_at": STARTED, "undone_by": "a"}
+            says = {"at": STARTED, "reviewer": "a", "label": "defect"}
+            box = {"x": 10, "y": 40, "width": 20, "height": 20}
+            for row in (
+                {"inspection": whole, "defect_class": "crack"},
+                {"inspection": boxed, "defect_class": "crack", **box},
+                {"inspection": boxed, "defect_class": "wrong", **undone},
+                {"inspection": told, "defect_class": "scratch"},
+            ):
+                connection.execute(insert(schema.reviews), says | row)
+        examination = examine(read(database), Plant())
+        events = examination.events
+        order = events.position_mm.argsort()
+        assert events.defect_class[order].tolist() == ["crack", "crack", "scratch"]
+        assert events.position_mm[order].tolist() == [640.0, 1300.0, 1920.0]
+        assert [examination.severity(index) for index in order] == ["critical", "minor", "major"]
+        assert (events.number[order] < 0).tolist() == [True, True, False]
+
+    def test_what_a_person_called_false_is_left_out(self, database):
+        with database.writing() as connection:
+            number = frame(connection, 0, verdict="defect", event_count=1)
+            add_event(connection, number)
+            connection.execute(update(schema.inspections).values(review="ok"))
+        examination = examine(read(database), Plant())
+        assert (len(examination.events), examination.false_calls) == (0, 1)
+
+
+class TestEvents:
+    def test_pages_go_along_the_strip_and_end_with_what_has_no_place(self, database):
+        chance = random.Random(1)
+        with database.writing() as connection:
+            number = frame(connection, 0)
+            places = [chance.choice([None, 0.1, 5.0, 7.3, chance.uniform(0, 100)]) for _ in range(40)]
+            for place in places:
+                add_event(connection, number, position_mm=place)
+            other = add_inspection(connection, "C2")
+            add_event(connection, other, position_mm=5.0)
+        with database.reading() as connection:
+            coil = coils.find(connection, "C1").number
+            whole = coils.page_of_events(connection, coil, 100, None)
+            paged, after = [], None
+            while page := coils.page_of_events(connection, coil, 7, after):
+                paged += page
+                after = EventPlace(page[-1].position_mm, page[-1].number)
+        assert paged == whole
+        told = [event.position_mm for event in whole]
+        known = sorted(place for place in places if place is not None)
+        assert told == known + [None] * (len(places) - len(known))

@@ -1,0 +1,240 @@
+"""What a request leaves in the record: its inspection once, its image as it came, its refusal with the reason."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from app.archive import Picture
+from app.recording import Sampling
+from app.settings import load
+from app.store import schema
+from app.store.numbers import TAG_BITS, first_number_at, number_of
+from model.image import decode
+from model.registry import Registry
+from model.verdict import Verdict
+
+pytestmark = pytest.mark.anyio
+RAW = {"content-type": "application/octet-stream"}
+ABOUT = {
+    "camera_id": "cam-7",
+    "coil_id": "K/1 ü",
+    "side": "bottom",
+    "sequence": "12",
+    "position_mm": "1000.5",
+    "mm_per_pixel": "0.5",
+    "captured_at": "2026-03-02T08:00:00.123456Z",
+}
+WITHIN_S = 20
+
+
+@pytest.fixture(scope="module")
+async def keeper(start, tiny_models):
+    """A server that keeps every image."""
+    async with start(models=tiny_models, sample_ok=1, stride=32) as running:
+        await running.until_ready()
+        yield running
+
+
+@pytest.fixture
+def rows(keeper) -> Callable[..., list[Any]]:
+    return lambda statement: rows_of(keeper, statement)
+
+
+def rows_of(running, statement) -> list[Any]:
+    with running.service.store.reading() as connection:
+        return connection.execute(statement).all()
+
+
+def of(answer) -> Any:
+    """The inspections row of an answer."""
+    return select(schema.inspections).where(schema.inspections.c.number == number_of(answer.json()["inspection_id"]))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_row_is_there_when_the_reply_is(keeper, rows, png):
+    answer = await keeper.http.post("/v1/inspect", content=png, headers={"content-type": "image/png"}, params=ABOUT)
+    told = answer.json()
+    (row,) = rows(of(answer))
+    assert (row.camera_id, row.side, row.sequence, row.position_mm) == ("cam-7", "bottom", 12, 1000.5)
+    assert row.captured_at.isoformat() == "2026-03-02T08:00:00.123456+00:00"
+    assert (row.width, row.height, row.tiles) == tuple(told["image"][name] for name in ("width", "height", "tiles"))
+    assert (row.verdict, row.defect_probability) == (told["verdict"], told["defect_probability"])
+    (coil,) = rows(select(schema.coils).where(schema.coils.c.number == row.coil))
+    assert coil.coil_id == "K/1 ü"
+    events = rows(select(schema.events).where(schema.events.c.inspection == row.number))
+    assert len(events) == len(told["events"]) == row.event_count
+    for event, said in zip(events, told["events"], strict=True):
+        assert event.position_mm == said["position_mm"] == 1000.5 + 0.5 * said["y"]
+        assert (event.across_mm, event.width_mm, event.length_mm) == tuple(
+            0.5 * said[name] for name in ("x", "width", "height")
+        )
+
+
+async def test_every_form_is_kept_so_that_it_decodes_to_the_same_frame(keeper, rows, steel_frame, as_png, as_raw):
+    frame = steel_frame(96, 160, seed=3, defects=1)
+    file = as_png(frame)
+    answers = [
+        await keeper.http.post("/v1/inspect", content=file, headers={"content-type": "image/png"}),
+        await keeper.http.post("/v1/inspect", files={"image": ("frame.png", file, "image/png")}),
+    ]
+    for pixel_format in ("Mono8", "Mono10", "Mono12", "Mono16"):
+        query = {"width": 160, "height": 96, "pixel_format": pixel_format}
+        body = as_raw(frame, pixel_format)
+        answers.append(await keeper.http.post("/v1/inspect", content=body, params=query, headers=RAW))
+    for answer in answers:
+        (row,) = rows(of(answer))
+        kept = keeper.service.store.archive.get(row.image, "png")
+        assert np.array_equal(decode(kept), frame)
+    assert rows(of(answers[0]))[0].image == rows(of(answers[1]))[0].image == Picture(file, "png").digest
+
+
+async def test_raw_words_lose_nothing(keeper, rows):
+    words = np.random.default_rng(0).integers(0, 4096, (64, 64), dtype=np.uint16)
+    query = {"width": 64, "height": 64, "pixel_format": "Mono12"}
+    answer = await keeper.http.post("/v1/inspect", content=words.tobytes(), params=query, headers=RAW)
+    (row,) = rows(of(answer))
+    with Image.open(io.BytesIO(keeper.service.store.archive.get(row.image, "png"))) as picture:
+        assert np.array_equal(np.asarray(picture).astype(np.uint16) >> 4, words)
+
+
+async def test_a_repeat_is_answered_as_the_first_was(keeper, rows, png):
+    query = ABOUT | {"request_id": "frame 1"}
+    answers = [
+        (await keeper.http.post("/v1/inspect", content=png, headers={"content-type": "image/png"}, params=query)).json()
+        for _ in range(3)
+    ]
+    for answer in answers:
+        del answer["timing_ms"]
+    assert answers[0] == answers[1] == answers[2]
+    assert len(rows(select(schema.inspections).where(schema.inspections.c.request_id == "frame 1"))) == 1
+
+
+async def test_many_repeats_at_once_are_one_inspection(keeper, rows, png):
+    async def send():
+        query = ABOUT | {"request_id": "frame 2"}
+        return await keeper.http.post("/v1/inspect", content=png, headers={"content-type": "image/png"}, params=query)
+
+    answers = await asyncio.gather(*(send() for _ in range(20)))
+    assert len({answer.json()["inspection_id"] for answer in answers}) == 1
+    assert len(rows(select(schema.inspections).where(schema.inspections.c.request_id == "frame 2"))) == 1
+
+
+async def test_another_frame_with_the_same_request_id_is_refused(keeper, png, as_png, steel_frame):
+    query = {"request_id": "frame 3"}
+    headers = {"content-type": "image/png"}
+    assert (await keeper.http.post("/v1/inspect", content=png, headers=headers, params=query)).status_code == 200
+    other = as_png(steel_frame(100, 200, seed=9))
+    refusal = await keeper.http.post("/v1/inspect", content=other, headers=headers, params=query)
+    assert (refusal.status_code, refusal.json()["code"]) == (422, "request_id_reused")
+    assert "'frame 3'" in refusal.json()["detail"]
+
+
+async def test_a_batch_is_an_inspection_for_each_image(keeper, rows, png):
+    files = [("image", ("a.png", png, "image/png")), ("image", ("b.png", b"broken", "image/png"))]
+    answer = await keeper.http.post("/v1/inspect/batch", files=files, params={"coil_id": "batch", "camera_id": "c"})
+    good, bad = answer.json()["results"]
+    (row,) = rows(select(schema.inspections).where(schema.inspections.c.number == number_of(good["inspection_id"])))
+    assert row.camera_id == "c"
+    coil = select(schema.coils.c.number).where(schema.coils.c.coil_id == "batch").scalar_subquery()
+    await until(lambda: bool(rows(select(schema.refused_frames).where(schema.refused_frames.c.coil == coil))))
+    (refused,) = rows(select(schema.refused_frames).where(schema.refused_frames.c.coil == coil))
+    assert refused.code == bad["error"]["code"]
+
+
+async def test_a_refusal_is_noted_if_it_says_whose_frame_it_was(keeper, rows):
+    async def refused(**query: str) -> None:
+        answer = await keeper.http.post(
+            "/v1/inspect", content=b"no image", headers={"content-type": "image/png"}, params=query
+        )
+        assert answer.status_code == 415
+
+    await refused()
+    await refused(**ABOUT, request_id="r")
+    found = select(schema.refused_frames).where(schema.refused_frames.c.request_id == "r")
+    await until(lambda: bool(rows(found)))
+    (row,) = rows(found)
+    assert (row.code, row.camera_id, row.sequence, row.position_mm) == (
+        "image_format_unsupported", "cam-7", 12, 1000.5
+    )  # fmt: skip
+    assert not rows(select(schema.refused_frames).where(schema.refused_frames.c.camera_id.is_(None)))
+
+
+async def test_images_of_ok_frames_are_not_kept_unless_drawn(start, tiny_models, steel_frame, as_png):
+    async with start(models=tiny_models, sample_ok=0, sample_called=0) as running:
+        await running.until_ready()
+        for seed in range(20):
+            body = as_png(steel_frame(64, 64, seed=seed, defects=seed % 4))
+            await running.http.post("/v1/inspect", content=body, headers={"content-type": "image/png"})
+        kept = rows_of(running, select(schema.inspections.c.verdict, schema.inspections.c.image))
+        assert {verdict for verdict, image in kept if image is None} == {"ok"}
+        assert "ok" not in {verdict for verdict, image in kept if image is not None}
+        assert len(kept) == 20
+
+
+def test_samples_are_drawn_at_their_share():
+    sampling = Sampling(load({}, {"sample_ok": 0.25, "sample_called": 0.5}))
+    for verdict, share in {Verdict.OK: 0.25, Verdict.REVIEW: 0.5, Verdict.DEFECT: 0.5}.items():
+        drawn = sum(sampling.draws(verdict) for _ in range(10_000))
+        # Six standard deviations.
+        assert abs(drawn / 10_000 - share) < 0.03
+
+
+async def test_a_server_may_keep_no_record(start, tiny_models, png):
+    async with start(models=tiny_models, record="off") as running:
+        await running.until_ready()
+        answer = await running.http.post(
+            "/v1/inspect", content=png, headers={"content-type": "image/png"}, params=ABOUT
+        )
+        assert answer.status_code == 200
+        refusal = await running.http.get("/v1/inspections")
+        assert (refusal.status_code, refusal.json()["code"]) == (503, "record_unavailable")
+
+
+async def test_ids_rise_though_the_clock_was_set_back(start, tiny_models, png, tmp_path):
+    async def inspect(running) -> int:
+        answer = await running.http.post("/v1/inspect", content=png, headers={"content-type": "image/png"})
+        return number_of(answer.json()["inspection_id"])
+
+    async with start(models=tiny_models, home=tmp_path) as running:
+        await running.until_ready()
+        now = await inspect(running)
+        # As if this one had been made a year from now.
+        later = first_number_at((now >> TAG_BITS) + 365 * 86_400 * 1_000_000)
+
+        def postdate(connection) -> None:
+            connection.execute(schema.events.delete())
+            connection.execute(schema.inspections.update().values(number=later))
+
+        await running.service.store.write(postdate)
+    async with start(models=tiny_models, home=tmp_path) as running:
+        await running.until_ready()
+        assert await inspect(running) > later
+
+
+async def test_a_shadow_s_other_verdict_is_kept(start, own_models, steel_frame, as_png):
+    first, second = Registry(own_models).versions()
+    async with start(models=own_models, stride=64) as running:
+        await running.until_ready()
+        live = Registry(own_models).require_active()
+        shadow = second if live == first else first
+        assert (await running.http.post(f"/v1/models/{shadow}/shadow", json={"share": 1})).is_success
+        for seed in range(30):
+            body = as_png(steel_frame(64, 64, seed=seed, defects=seed % 4))
+            await running.http.post("/v1/inspect", content=body, headers={"content-type": "image/png"})
+        await until(lambda: len(running.service.shadow.differences()) > 0)
+        joined = select(schema.differences, schema.inspections.c.verdict.label("live")).join(schema.inspections)
+        await until(lambda: len(rows_of(running, joined)) >= len(running.service.shadow.differences()) > 0)
+        for row in rows_of(running, joined):
+            assert row.version == shadow
+            assert row.verdict != row.live
