@@ -108,11 +108,12 @@ class Periodic(Part):
         return self
 
 
-# An event's box is made of whole tiles: at 0.25 mm per pixel even the smallest is 32 mm long.
+# The box of an event is made of tiles, and one of 128 px is 64 mm at half a millimetre a pixel: what fits into one, or
+# is seen by two that overlap by half, is minor until the plant says otherwise.
 SEVERITIES = (
     Severity(name="minor", least_mm=0),
-    Severity(name="major", least_mm=50),
-    Severity(name="critical", least_mm=200),
+    Severity(name="major", least_mm=100),
+    Severity(name="critical", least_mm=300),
 )
 ACCEPTANCE = (
     Acceptance(severity="critical", hold_above=0, reject_above=3),

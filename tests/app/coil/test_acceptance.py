@@ -54,7 +54,7 @@ class TestDensity:
     def test_a_graver_event_counts_where_a_lighter_one_would(self):
         rule = Plant(acceptance=(Acceptance(severity="major", hold_above=0),))
         assert verdict(scratches(1, length_mm=8.0), rule).verdict is Release.ACCEPT
-        assert verdict(scratches(1, length_mm=60.0), rule).verdict is Release.HOLD
+        assert verdict(scratches(1, length_mm=120.0), rule).verdict is Release.HOLD
         assert verdict(scratches(1, length_mm=900.0), rule).verdict is Release.HOLD
 
     def test_the_gravest_outcome_decides_whatever_the_order_of_rules(self):

@@ -219,7 +219,7 @@ class TestEvidence:
         order = events.position_mm.argsort()
         assert events.defect_class[order].tolist() == ["crack", "crack", "scratch"]
         assert events.position_mm[order].tolist() == [640.0, 1300.0, 1920.0]
-        assert [examination.severity(index) for index in order] == ["critical", "minor", "major"]
+        assert [examination.severity(index) for index in order] == ["critical", "minor", "minor"]
         assert (events.number[order] < 0).tolist() == [True, True, False]
 
     def test_what_a_person_called_false_is_left_out(self, database):
