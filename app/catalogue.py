@@ -84,6 +84,7 @@ class ModelsReply(BaseModel):
     """All versions, and what this worker does with them."""
 
     active: str | None = Field(description="Which version the workers are to serve.")
+    previous: str | None = Field(description="Which version a rollback makes active.")
     serving: ModelName | None = Field(description="Which one the worker that answers does serve.")
     failure: str | None = Field(description="Why that is not the active one, if it is not.")
     shadow: ShadowReply | None
@@ -110,6 +111,7 @@ def models(registry: Registry, slot: ModelSlot, shadow: Shadow) -> ModelsReply:
     active, fault = _active(registry)
     return ModelsReply(
         active=active,
+        previous=None if fault else registry.previous(),
         serving=ModelName(version=serving.version, engine=serving.engine.name) if serving else None,
         failure=fault or (slot.failure.message if slot.failure else None),
         shadow=shadowing(shadow),

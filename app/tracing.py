@@ -111,9 +111,9 @@ def _stages(tracer: "Tracer", span: "Span", record: RequestRecord, started_ns: i
     from opentelemetry.trace import set_span_in_context
 
     context = set_span_in_context(span)
-    queue, decode, inference, total = (round(seconds * 1e9) for seconds in record.stages)
+    queue, decode, inference, store, total = (round(seconds * 1e9) for seconds in record.stages)
     end = started_ns + total
-    for name, duration in (("inference", inference), ("decode", decode), ("queue", queue)):
+    for name, duration in (("store", store), ("inference", inference), ("decode", decode), ("queue", queue)):
         start = max(started_ns, end - duration)
         tracer.start_span(name, context, start_time=start).end(end)
         end = start

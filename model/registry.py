@@ -117,6 +117,11 @@ class Registry:
                 self._point(Pointer(active=version, previous=(*before.previous, before.active)[-MAX_PREVIOUS:]))
         return Change(version, before.active if before else None)
 
+    def previous(self) -> str | None:
+        """The version that `rollback` leads to, None if there is none. Raises `SteelsightError` (artifact_invalid)."""
+        pointer = self._pointer()
+        return pointer.previous[-1] if pointer and pointer.previous else None
+
     def rollback(self, prove: Prove = verify) -> Change:
         """Make the version before the active one active again.
 

@@ -24,7 +24,7 @@ def png(scene: Scene) -> bytes:
     for piece in scene.pieces:
         if not isinstance(piece, Words):
             _paint(image, draw, piece)
-    image = image.resize(size, Image.Resampling.BOX)
+    image = image.reduce(FINER)
     # Letters have smooth edges of their own, and are sharper if they are not shrunk.
     draw = ImageDraw.Draw(image)
     for piece in words:

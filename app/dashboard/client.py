@@ -179,7 +179,7 @@ class Api:
     async def undo_review(self, inspection_id: str, reviewer: str) -> Json | None:
         """Take the review that counts back; what counts now, or None."""
         where = path("v1", "inspections", inspection_id, "review")
-        answer: Json | None = await self._ask("DELETE", where, params={"reviewer": reviewer})
+        answer: Json | None = await self.ask("DELETE", where, params={"reviewer": reviewer})
         return answer
 
     # -- models
@@ -206,7 +206,7 @@ class Api:
 
     async def stop_shadow(self, version: str) -> None:
         """End that."""
-        await self._ask("DELETE", path("v1", "models", version, "shadow"))
+        await self.ask("DELETE", path("v1", "models", version, "shadow"))
 
     async def shadow_differences(self) -> list[Json]:
         """The latest frames that the shadow judged otherwise."""
@@ -245,18 +245,18 @@ class Api:
         return answer
 
     async def _get(self, where: str, parameters: Mapping[str, Any] | None = None, answer_s: float = ANSWER_S) -> Json:
-        answer: Json = await self._ask("GET", where, answer_s, params=_given(parameters or {}))
+        answer: Json = await self.ask("GET", where, answer_s, params=_given(parameters or {}))
         return answer
 
     async def _post(self, where: str, body: Json | None = None, answer_s: float = ANSWER_S) -> Json:
         answer: Json = (
-            await self._ask("POST", where, answer_s, json=body)
+            await self.ask("POST", where, answer_s, json=body)
             if body is not None
-            else await self._ask("POST", where, answer_s)
+            else await self.ask("POST", where, answer_s)
         )
         return answer
 
-    async def _ask(self, method: str, where: str, answer_s: float = ANSWER_S, **content: Any) -> Any:
+    async def ask(self, method: str, where: str, answer_s: float = ANSWER_S, **content: Any) -> Any:
         answer = await self._send(method, where, answer_s, **content)
         if answer.is_error:
             raise _refused(answer)

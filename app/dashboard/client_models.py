@@ -34,7 +34,7 @@ def report_path(version: str) -> str:
 
 async def explain_image(api: Api, body: bytes, content_type: str) -> Json:
     """What the active version's network sees in an image file, which is not recorded. Raises `ApiError`."""
-    answer: Json = await api._ask(
+    answer: Json = await api.ask(
         "POST", "/v1/explain", MODEL_ANSWER_S, content=body, headers={"content-type": content_type}
     )
     return answer

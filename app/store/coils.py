@@ -1,5 +1,6 @@
 """The coils in the record: opened, closed and listed, and all that stands in it of one coil."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -10,9 +11,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.coil.coverage import Refused, Stretch
 from app.coil.events import EventRow, Events
 from app.coil.examination import CoilRow, Evidence, Tally
+from app.store.reviews import CALLED, CALLED_VERDICTS, PASSED_VERDICTS
 from app.store.schema import coils, events, inspections, models, outbox, refused_frames, reviews
+from app.store.wanted import Aside
 
 OPENED, CLOSED = "coil_opened", "coil_closed"
+# In the words of the index that has these alone.
+REVIEWED = inspections.c.review.is_not(None)
 ClosedBy = Literal["api", "idle"]
 State = Literal["open", "closed"]
 
@@ -23,6 +28,18 @@ class Summary(NamedTuple):
     coil: CoilRow
     frames: int
     events: int
+
+
+class _Run(NamedTuple):
+    """A stretch of frames that have these in common. width_mm: of the first; first, last: numbers."""
+
+    stretch: Stretch
+    camera_id: str | None
+    side: str | None
+    model: int
+    width_mm: float | None
+    first: int
+    last: int
 
 
 class EventPlace(NamedTuple):
@@ -104,14 +121,18 @@ def _counts(connection: Connection, coil: ColumnElement[int], numbers: Sequence[
 
 def evidence(connection: Connection, coil: CoilRow, tolerance_mm: float) -> Evidence:
     """Everything that stands in the record of one coil. tolerance_mm: holes up to so long are no break of a stretch."""
-    tallies = _tallies(connection, coil.number)
+    runs = _runs(connection, coil.number, tolerance_mm)
+    within = _within(coil.number, runs)
+    tallies = _tallies(connection, runs, within)
     found = [tuple(row) for row in connection.execute(_events(coil.number))]
     corrections: dict[int, str] = {}
     if any(tally.review == "defect" for tally in tallies):
-        said = connection.execute(_called_defect(coil.number)).all()
+        said = connection.execute(_called_defect(within)).all()
         found += [_overlooked(row) for row in said if row.event_count == 0]
         corrections = {row.number: row.said_class for row in said if row.said_class is not None}
-    stretches = _stretches(connection, coil.number, tolerance_mm)
+    stretches: dict[str | None, list[Stretch]] = {}
+    for run in runs:
+        stretches.setdefault(run.camera_id, []).append(run.stretch)
     return Evidence(coil, tallies, stretches, _refused(connection, coil.number), Events.of(found), corrections)
 
 
@@ -161,16 +182,16 @@ def _events(coil: int) -> Select[Any]:
     )
 
 
-def _called_defect(coil: int) -> Select[Any]:
+def _called_defect(within: Sequence[ColumnElement[bool]]) -> Select[Any]:
     """Frames that a person called a defect, with what the review that counts says of it."""
+    frame, said = inspections.c, reviews.c
     latest = (
-        select(reviews.c.inspection, func.max(reviews.c.number).label("number"))
-        .join_from(reviews, inspections, inspections.c.number == reviews.c.inspection)
-        .where(inspections.c.coil == coil, inspections.c.review == "defect", reviews.c.undone_at.is_(None))
-        .group_by(reviews.c.inspection)
+        select(said.inspection, func.max(said.number).label("number"))
+        .join_from(inspections, reviews, said.inspection == frame.number)
+        .where(*within, REVIEWED, frame.review == "defect", said.undone_at.is_(None))
+        .group_by(said.inspection)
         .subquery()
     )
-    frame, said = inspections.c, reviews.c
     return (
         select(frame.number, frame.camera_id, frame.side, frame.position_mm, frame.mm_per_pixel, frame.event_count)
         .add_columns(frame.width, frame.height, frame.defect_probability, said.number.label("review"))
@@ -208,16 +229,37 @@ def _overlooked(row: Row[Any]) -> tuple[Any, ...]:
     )
 
 
-def _tallies(connection: Connection, coil: int) -> tuple[Tally, ...]:
+def _within(coil: int, runs: Sequence[_Run]) -> Sequence[ColumnElement[bool]]:
+    """Frames of a coil, found by what few of them are: they lie together in the record, and so in every index of it."""
+    low, high = min((run.first for run in runs), default=0), max((run.last for run in runs), default=0)
+    return Aside(inspections.c.coil) == coil, inspections.c.number.between(low, high)
+
+
+def _tallies(connection: Connection, runs: Sequence[_Run], within: Sequence[ColumnElement[bool]]) -> tuple[Tally, ...]:
+    """Called and reviewed frames are counted; what remains of the runs is ok and not reviewed."""
+    left, widths = Counter[tuple[str | None, str | None, int]](), dict[str | None, float]()
+    for run in runs:
+        left[run.camera_id, run.side, run.model] += run.stretch.frames
+        if run.width_mm is not None:
+            widths[run.camera_id] = max(widths.get(run.camera_id, 0.0), run.width_mm)
+    versions = dict(connection.execute(select(models.c.number, models.c.version)).all())
+    tallies = []
     frame = inspections.c
-    alike = frame.camera_id, frame.side, frame.verdict, models.c.version, frame.review
-    counted = (
-        select(*alike, func.count(), func.max(frame.width * frame.mm_per_pixel))
-        .join_from(inspections, models, models.c.number == frame.model)
-        .where(frame.coil == coil)
-        .group_by(*alike)
+    alike = frame.camera_id, frame.side, frame.model, frame.verdict, frame.review
+    for few in ((CALLED, frame.verdict.in_(CALLED_VERDICTS)), (REVIEWED, frame.verdict.in_(PASSED_VERDICTS))):
+        counted = select(*alike, func.count().label("frames")).where(*within, *few).group_by(*alike)
+        for row in connection.execute(counted):
+            left[row.camera_id, row.side, row.model] -= row.frames
+            told = row.verdict, versions[row.model], row.review, row.frames
+            tallies.append(Tally(row.camera_id, row.side, *told, widths.get(row.camera_id)))
+    return (
+        *tallies,
+        *(
+            Tally(camera_id, side, "ok", versions[model], None, frames, widths.get(camera_id))
+            for (camera_id, side, model), frames in left.items()
+            if frames
+        ),
     )
-    return tuple(Tally(*row) for row in connection.execute(counted))
 
 
 def _refused(connection: Connection, coil: int) -> tuple[Refused, ...]:
@@ -226,69 +268,64 @@ def _refused(connection: Connection, coil: int) -> tuple[Refused, ...]:
     return tuple(Refused(*each) for each in connection.execute(found.order_by(row.number)))
 
 
-def _stretches(connection: Connection, coil: int, tolerance_mm: float) -> dict[str | None, list[Stretch]]:
+def _runs(connection: Connection, coil: int, tolerance_mm: float) -> list[_Run]:
     """By camera, in order of arrival. The database finds the breaks: of a camera without any, two rows come here."""
-    stretches: dict[str | None, list[Stretch]] = {}
+    runs: list[_Run] = []
     begun: Row[Any] | None = None
     for row in connection.execute(_breaks(coil, tolerance_mm)):
-        own = stretches.setdefault(row.camera_id, [])
         if row.broken:
             if begun is not None and row.place > 1:
                 before = row.sequence_before, row.end_before, row.received_before
-                own.append(_stretch(begun, row.place - 1, *before))
+                runs.append(_run(begun, row.number_before, row.place - 1, *before))
             begun = row
         if row.last:
             assert begun is not None
-            own.append(_stretch(begun, row.place, row.sequence, row.end_mm, row.received_at))
-    return stretches
+            runs.append(_run(begun, row.number, row.place, row.sequence, row.end_mm, row.received_at))
+    return runs
 
 
-def _stretch(begun: Row[Any], last: int, sequence: int | None, end_mm: float | None, at: datetime) -> Stretch:
-    frames = last - begun.place + 1
-    return Stretch(frames, begun.sequence, sequence, begun.start_mm, end_mm, begun.received_at, at)
+def _run(begun: Row[Any], last: int, place: int, sequence: int | None, end_mm: float | None, at: datetime) -> _Run:
+    frames = place - begun.place + 1
+    stretch = Stretch(frames, begun.sequence, sequence, begun.start_mm, end_mm, begun.received_at, at)
+    return _Run(stretch, begun.camera_id, begun.side, begun.model, begun.width_mm, begun.number, last)
 
 
 def _breaks(coil: int, tolerance_mm: float) -> Select[Any]:
-    """Frames with which a stretch begins, and each camera's last, by camera and arrival.
+    """Frames with which a run begins, and each camera's last, by camera and arrival.
 
     A frame goes on from the one before if it has the next sequence number and begins where that one ends, or within it.
-    What both do not say breaks nothing. Every column that is carried along costs time for each of the coil's frames:
-    times are looked up for the breaks alone.
+    What both do not say breaks nothing. Only numbers go through the window, which an index has in order: every column
+    more would cost time for each of the coil's frames.
     """
     row = inspections.c
-    columns = (
-        row.camera_id,
-        row.number,
-        row.sequence,
-        case((row.mm_per_pixel.is_not(None), row.position_mm), else_=null()).label("start_mm"),
-        (row.position_mm + row.height * row.mm_per_pixel).label("end_mm"),
+    window: dict[str, Any] = {"partition_by": row.camera_id, "order_by": row.number}
+    place, number_before = func.row_number().over(**window), func.lag(row.number).over(**window)
+    numbered = select(row.number, place.label("place"), number_before.label("number_before"))
+    order = numbered.where(row.coil == coil).subquery()
+    each = order.c
+    frame, before = inspections.alias("frame"), inspections.alias("before")
+    own, last = frame.c, before.c
+    end_mm, end_before = (one.position_mm + one.height * one.mm_per_pixel for one in (own, last))
+    counts_on = or_(own.sequence - 1 == last.sequence, and_(own.sequence.is_(None), last.sequence.is_(None)))
+    behind = and_(own.position_mm <= end_before + tolerance_mm, end_mm >= end_before)
+    alike = and_(own.side.is_not_distinct_from(last.side), own.model == last.model)
+    goes_on = and_(
+        last.number.is_not(None), counts_on, or_(behind, and_(end_mm.is_(None), end_before.is_(None))), alike
     )
-    frames = select(*columns).where(row.coil == coil).subquery()
-    one = frames.c
-    window: dict[str, Any] = {"partition_by": one.camera_id, "order_by": one.number}
-    looked_at = select(
-        *one,
-        func.row_number().over(**window).label("place"),
-        func.lag(one.number).over(**window).label("number_before"),
-        func.lag(one.sequence).over(**window).label("sequence_before"),
-        func.lag(one.end_mm).over(**window).label("end_before"),
-    ).subquery()
-    each = looked_at.c
-    counts_on = or_(
-        each.sequence - 1 == each.sequence_before, and_(each.sequence.is_(None), each.sequence_before.is_(None))
-    )
-    behind = and_(each.start_mm <= each.end_before + tolerance_mm, each.end_mm >= each.end_before)
-    goes_on = or_(behind, and_(each.end_mm.is_(None), each.end_before.is_(None)))
     # Not `not_(...)`: what is not known would be neither.
-    broken = case((and_(each.place > 1, counts_on, goes_on), False), else_=True)
-    latest = select(func.max(row.number)).where(row.coil == coil).group_by(row.camera_id)
-    last = each.number.in_(latest)
-    own, before = inspections.alias("own"), inspections.alias("before")
+    broken = case((goes_on, False), else_=True)
+    is_last = each.number.in_(select(func.max(row.number)).where(row.coil == coil).group_by(row.camera_id))
+    start_mm = case((own.mm_per_pixel.is_not(None), own.position_mm), else_=null())
     return (
-        select(*each, broken.label("broken"), last.label("last"))
-        .add_columns(own.c.received_at, before.c.received_at.label("received_before"))
-        .join_from(looked_at, own, own.c.number == each.number)
-        .outerjoin(before, before.c.number == each.number_before)
-        .where(or_(broken, last))
-        .order_by(each.camera_id, each.number)
+        select(own.number, own.camera_id, own.side, own.model, own.sequence, own.received_at, each.place)
+        .add_columns(start_mm.label("start_mm"), end_mm.label("end_mm"))
+        .add_columns((own.width * own.mm_per_pixel).label("width_mm"))
+        .add_columns(last.number.label("number_before"), last.sequence.label("sequence_before"))
+        .add_columns(end_before.label("end_before"), last.received_at.label("received_before"))
+        .add_columns(broken.label("broken"), is_last.label("last"))
+        # That they are of the coil too is said for PostgreSQL, which would else read the whole record.
+        .join_from(order, frame, and_(own.number == each.number, own.coil == coil))
+        .outerjoin(before, and_(last.number == each.number_before, last.coil == coil))
+        .where(or_(broken, is_last))
+        .order_by(own.camera_id, own.number)
     )

@@ -129,7 +129,7 @@ def reach(connection: Connection, wanted: Wanted, before: int = END) -> Reach:
     low, high = 0, before
     untimely, received_at = UNTIMELY, inspections.c.received_at
     # Not by the table's own order, in which there may be a million rows before the first such.
-    number = Aside(inspections.c.number)
+    number = inspections.c.number + 0
     if wanted.since is not None:
         odd = connection.scalar(select(func.min(number)).where(untimely, received_at >= wanted.since))
         low = min(_number_at(wanted.since, -BAND), END if odd is None else odd)

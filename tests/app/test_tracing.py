@@ -115,7 +115,7 @@ def test_an_inspection_is_a_span_of_its_callers_trace(spans):
 
 def test_its_stages_are_spans_within_it(spans):
     inspected = spans["POST /v1/inspect"][0]
-    stages = [spans[name][0] for name in ("receive", "queue", "decode", "inference")]
+    stages = [spans[name][0] for name in ("receive", "queue", "decode", "inference", "store")]
     assert {stage.parent_span_id for stage in stages} == {inspected.span_id}
     assert {stage.trace_id for stage in stages} == {inspected.trace_id}
     edges = [inspected.start_time_unix_nano]
@@ -123,7 +123,7 @@ def test_its_stages_are_spans_within_it(spans):
         edges += [stage.start_time_unix_nano, stage.end_time_unix_nano]
     assert [*edges, inspected.end_time_unix_nano] == sorted([*edges, inspected.end_time_unix_nano])
     measured = spans["replies"][0]["timing_ms"]
-    for name, stage in zip(("queue", "decode", "inference"), stages[1:], strict=True):
+    for name, stage in zip(("queue", "decode", "inference", "store"), stages[1:], strict=True):
         took_ms = (stage.end_time_unix_nano - stage.start_time_unix_nano) / 1e6
         assert took_ms == pytest.approx(measured[name], abs=0.01)
 

@@ -84,8 +84,11 @@ def _row(coil: Json) -> tuple[object, ...]:
 
 
 @page("/coil", "Coil")
-async def coil(coil_id: str, inspection_id: str | None = None) -> None:
+async def coil(coil_id: str | None = None, inspection_id: str | None = None) -> None:
     """One coil. inspection_id: the frame whose worst event is shown at once."""
+    if coil_id is None:
+        ui.navigate.to("/coils")
+        return
     known = await api().coil(coil_id)
     strip_map = await api().coil_map(coil_id)
     events, more = await _events(coil_id)

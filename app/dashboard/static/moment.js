@@ -13,12 +13,12 @@ export default {
   },
   computed: {
     whole() {
-      return new Date(this.at).toLocaleString();
+      return new Date(this.at).toLocaleString(undefined, { hourCycle: "h23" });
     },
     words() {
       const at = new Date(this.at);
-      if (this.format === "time") return at.toLocaleTimeString();
-      if (this.format !== "ago") return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+      if (this.format === "time") return at.toLocaleTimeString(undefined, { hourCycle: "h23" });
+      if (this.format !== "ago") return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
       const seconds = Math.max(0, (this.now - at) / 1000);
       const [unit, size] = UNITS.find(([, size]) => seconds >= size) || UNITS[3];
       return new Intl.RelativeTimeFormat(undefined).format(-Math.floor(seconds / size), unit);

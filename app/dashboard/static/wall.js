@@ -116,7 +116,7 @@ export default {
     number: (value, digits) => (value === null || value === undefined ? "unknown" : value.toFixed(digits)),
     lag: (ms) => (ms === null || ms === undefined ? "unknown" : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`),
     metres: (mm) => (mm === null || mm === undefined ? "unknown" : `${(mm / 1000).toFixed(1)} m`),
-    clock: (at) => new Date(at).toLocaleTimeString(),
+    clock: (at) => new Date(at).toLocaleTimeString(undefined, { hourCycle: "h23" }),
     coil: (row) => `/coil?coil_id=${encodeURIComponent(row.coil_id)}`,
     duration(seconds) {
       if (seconds < 60) return `${Math.floor(seconds)} s`;
