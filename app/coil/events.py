@@ -128,17 +128,19 @@ def joined(events: Events) -> Events:
 
 def _chain(events: Events, order: Integers, begins: Integers) -> None:
     """Write into `begins` the index of the event that each continued one goes back to. order: along the strip."""
-    end_mm, last_column = events.position_mm + events.length_mm, events.across_mm + events.width_mm
+    slack = TILE_ROWS * events.length_mm / np.maximum(events.height, 1)
+    columns = events.position_mm - slack, events.position_mm + events.length_mm, events.across_mm
+    # Walked as lists: one by one, numpy's own values take several times as long.
+    reaches_mm, end_mm, column = (each.tolist() for each in columns)
+    last_column, frame = (events.across_mm + events.width_mm).tolist(), events.inspection.tolist()
+    continued = events.continued.tolist()
     near: list[int] = []
     for index in order.tolist():
-        slack = TILE_ROWS * events.length_mm[index] / max(1, events.height[index])
-        near = [other for other in near if end_mm[other] >= events.position_mm[index] - slack]
-        if events.continued[index]:
+        near = [other for other in near if end_mm[other] >= reaches_mm[index]]
+        if continued[index]:
             for other in reversed(near):
-                touches = (
-                    events.across_mm[other] <= last_column[index] and events.across_mm[index] <= last_column[other]
-                )
-                if touches and events.inspection[other] != events.inspection[index]:
+                touches = column[other] <= last_column[index] and column[index] <= last_column[other]
+                if touches and frame[other] != frame[index]:
                     begins[index] = begins[other]
                     break
         near.append(index)

@@ -324,8 +324,8 @@ def _breaks(coil: int, tolerance_mm: float) -> Select[Any]:
         .add_columns(end_before.label("end_before"), last.received_at.label("received_before"))
         .add_columns(broken.label("broken"), is_last.label("last"))
         # That they are of the coil too is said for PostgreSQL, which would else read the whole record.
-        .join_from(order, frame, and_(own.number == each.number, own.coil == coil))
-        .outerjoin(before, and_(last.number == each.number_before, last.coil == coil))
+        .join_from(order, frame, and_(own.number == each.number, Aside(own.coil) == coil))
+        .outerjoin(before, and_(last.number == each.number_before, Aside(last.coil) == coil))
         .where(or_(broken, is_last))
         .order_by(own.camera_id, own.number)
     )

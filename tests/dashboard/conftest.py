@@ -216,7 +216,7 @@ def site(start_site: Start, surface: Surface) -> Site:
     return one
 
 
-# Not for the whole session: Playwright runs an event loop in the thread of the tests, beside which asyncio's tests cannot.
+# Not for the whole session: Playwright runs an event loop in the tests' thread, beside which no other can begin.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window."""
