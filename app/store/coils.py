@@ -177,7 +177,8 @@ def _events(coil: int) -> Select[Any]:
     return (
         select(row.number, row.inspection, frame.camera_id, frame.side, *box)
         .add_columns(row.defect_probability, row.defect_class, row.continued, *lengths, frame.review)
-        .join_from(events, inspections, frame.number == row.inspection)
+        # That the frame is of the coil too is said for PostgreSQL, which would else read the whole record.
+        .join_from(events, inspections, and_(frame.number == row.inspection, Aside(frame.coil) == coil))
         .where(row.coil == coil)
     )
 
@@ -323,7 +324,6 @@ def _breaks(coil: int, tolerance_mm: float) -> Select[Any]:
         .add_columns(last.number.label("number_before"), last.sequence.label("sequence_before"))
         .add_columns(end_before.label("end_before"), last.received_at.label("received_before"))
         .add_columns(broken.label("broken"), is_last.label("last"))
-        # That they are of the coil too is said for PostgreSQL, which would else read the whole record.
         .join_from(order, frame, and_(own.number == each.number, Aside(own.coil) == coil))
         .outerjoin(before, and_(last.number == each.number_before, Aside(last.coil) == coil))
         .where(or_(broken, is_last))

@@ -1,6 +1,7 @@
 """A coil in the record, on both databases: opened, closed and listed; its frames as stretches; its events in pages."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,6 +16,8 @@ from app.store.coils import EventPlace
 from tests.app.store.rows import STARTED, add_coil, add_event, add_inspection
 
 FRAME_MM = 64.0
+# What frames of one tally have in common.
+ALIKE = "camera_id", "side", "verdict", "version", "review"
 
 
 def frame(connection, sequence, position_mm="by sequence", **values):
@@ -183,6 +186,26 @@ class TestEvidence:
             ("defect", "m2"): 1,
         }
         assert tallies["ok", "m1"].width_mm == 500.0
+
+    def test_every_frame_is_counted_once(self, database):
+        """Also those that few indexes list: called, reviewed, of another version or side in the middle of a run."""
+        chance = random.Random(3)
+        expected = Counter()
+        with database.writing() as connection:
+            for sequence in range(150):
+                camera_id, side = chance.choice(["a", "a", None]), chance.choice(["top", "top", "bottom", None])
+                verdict = chance.choice(["ok", "ok", "review", "defect"])
+                version, review = chance.choice(["m1", "m1", "m2"]), chance.choice([None, None, "ok", "defect"])
+                told = {"camera_id": camera_id, "side": side, "verdict": verdict, "review": review}
+                frame(connection, sequence, version=version, **told)
+                add_inspection(connection, "C2", version=version, **told)
+                expected[camera_id, side, verdict, version, review] += 1
+        found = read(database)
+        assert (
+            Counter({tuple(getattr(tally, name) for name in ALIKE): tally.frames for tally in found.tallies})
+            == expected
+        )
+        assert sum(stretch.frames for seen in found.stretches.values() for stretch in seen) == found.frames == 150
 
     def test_refused_frames_are_the_reasons_of_gaps(self, database):
         with database.writing() as connection:

@@ -105,7 +105,8 @@ async def test_the_mark_of_the_roll_is_found_and_no_other_repeat(played):
     told, coil = played
     (found,) = coil["periodic"]
     assert found["side"] == "top"
-    assert found["interval_mm"] == pytest.approx(1885, rel=0.002)
+    # Where in its tiles a mark lies is drawn in the order of the events, which differs with who was first on record.
+    assert found["interval_mm"] == pytest.approx(1885, rel=0.004)
     assert found["confidence"] > 0.99
     assert found["across_mm"] == pytest.approx(120, abs=64)
     (roll,) = found["rolls"]
