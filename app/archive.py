@@ -7,10 +7,12 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import obstore
 from obstore.exceptions import BaseError
@@ -22,6 +24,12 @@ from model.files import sync_folder
 AT_ONCE = 8
 # Folders of the local archive, by the first two digits of the digest: none holds so many files that listing it is slow.
 FOLDERS = [f"{number:02x}" for number in range(256)]
+
+# Of S3: the library's own is three minutes, in which a line is long past.
+PATIENCE: Any = {
+    "client_options": {"timeout": "10s", "connect_timeout": "3s"},
+    "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=15)},
+}
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "tiff": "image/tiff", "webp": "image/webp"}
 # What a file begins with; of RIFF only WebP is accepted at the door.
@@ -68,6 +76,7 @@ class Archive:
         self.used = 0
         self._store = store
         self._max_bytes = max_bytes
+        self._counting = threading.Lock()
         self._writers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="archive")
 
     @property
@@ -116,19 +125,24 @@ class Archive:
 
     def close(self) -> None:
         """Write nothing more."""
-        self._writers.shutdown()
+        self._writers.shutdown(wait=False, cancel_futures=True)
 
     def _put(self, picture: Picture) -> ArchiveError | None:
-        if self._max_bytes and self.used + len(picture.data) > self._max_bytes:
-            return ArchiveError(f"the archive holds the {self._max_bytes} bytes that it may", full=True)
         path = _path(picture.digest, picture.format)
+        # Bytes that are there already are written once more, which mends a file that a crash left empty.
+        more = 0 if self.folder is not None and (self.folder / path).exists() else len(picture.data)
+        with self._counting:
+            if more and self._max_bytes and self.used + more > self._max_bytes:
+                return ArchiveError(f"the archive holds the {self._max_bytes} bytes that it may", full=True)
+            self.used += more
         try:
             obstore.put(self._store, path, picture.data, use_multipart=False)
             if self.folder is not None:
                 _flush(self.folder / path)
         except (BaseError, OSError) as error:
+            with self._counting:
+                self.used -= more
             return ArchiveError(f"the archive cannot be written: {_first_line(error)}", full=_says_full(error))
-        self.used += len(picture.data)
         return None
 
 
@@ -138,7 +152,7 @@ def open_archive(where: str, max_bytes: int = 0) -> Archive:
         if "://" in where:
             if not where.startswith("s3://"):
                 raise ArchiveError(f"received {where.partition('://')[0]}://; the archive is a folder or an s3:// URL")
-            return Archive(from_url(where), None, max_bytes)
+            return Archive(from_url(where, **PATIENCE), None, max_bytes)
         folder = Path(where).resolve()
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.store.entries import Committed, Entry, Outcome, Repeat
 from app.store.numbers import Numbers, inspection_id
 from app.store.record import Record
+from app.store.writer import unavailable
 from model.image import Frame
 from model.inspector import Inspection, Inspector
 
@@ -39,6 +40,10 @@ BATCH_PIXELS = 32 * 128 * 128
 # How often what waits is looked through for deadlines that passed and clients that left. An answer in less needs
 # neither a timer nor a task of its own, which is most of them.
 SWEEP_S = 0.05
+# A frame that was handed to the record is answered within so long, whatever became of the database: a little more than
+# the record itself waits for a lock.
+RECORDED_WITHIN_S = 40.0
+LOOK_AFTER_S = 1.0
 
 T = TypeVar("T")
 
@@ -148,6 +153,9 @@ class InspectionPool:
         self._idle = 0
         self._closed = False
         self._sweep_at: asyncio.TimerHandle | None = None
+        self._look_at: asyncio.TimerHandle | None = None
+        # By number, what the record has not answered yet.
+        self._filed: dict[int, Judged] = {}
         self._sampling = Sampling(settings)
         self._loop: asyncio.AbstractEventLoop
         self._numbers: Numbers
@@ -161,6 +169,8 @@ class InspectionPool:
         """
         self._loop, self._offers, self._record = asyncio.get_running_loop(), offers, record
         self._numbers = record.numbers if record else Numbers()
+        if record:
+            self._look_at = self._loop.call_later(LOOK_AFTER_S, self._look_after_filed)
         for number in range(self._threads):
             threading.Thread(target=self._work, name=f"inspect-{number}").start()
 
@@ -176,8 +186,9 @@ class InspectionPool:
             self._waiting.clear()
             self._arrived.notify_all()
         self._settle([(waiting, _stopped()) for waiting in left])
-        if self._sweep_at is not None:
-            self._sweep_at.cancel()
+        for timer in (self._sweep_at, self._look_at):
+            if timer is not None:
+                timer.cancel()
 
     @contextmanager
     def place(self, count: int = 1) -> Iterator[None]:
@@ -272,6 +283,16 @@ class InspectionPool:
                 order.watcher = self._loop.create_task(self._watch(order))
         if self._waiting:
             self._sweep_at = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _look_after_filed(self) -> None:
+        """Answer frames that the record has kept for too long: it hangs, and their cameras must know."""
+        overdue = time.perf_counter() - RECORDED_WITHIN_S
+        late = [judged for judged in list(self._filed.values()) if judged.at < overdue]
+        for judged in late:
+            self._filed.pop(judged.number, None)
+        hangs = unavailable(f"it has not answered within {RECORDED_WITHIN_S:g} s")
+        self._settle([(judged.ticket, hangs) for judged in late])
+        self._look_at = self._loop.call_later(LOOK_AFTER_S, self._look_after_filed)
 
     async def _watch(self, order: Order) -> None:
         # The body is whole: there is nothing else to be received.
@@ -386,6 +407,7 @@ class InspectionPool:
         self._metrics.batch_inspected(inspections, [ticket.query.camera_id for ticket, _ in group])
         if self._record is not None:
             # Before it is offered: what others write of a frame comes after its own row.
+            self._filed.update((each.number, each) for each in judged)
             self._record.file(entries)
         for (ticket, frame), inspection, each in zip(group, inspections, judged, strict=True):
             for offer in self._offers:
@@ -409,6 +431,8 @@ class InspectionPool:
 
     def recorded(self, settled: Sequence[tuple[Entry, Outcome]]) -> None:
         """Answer frames of which is known now whether they are in the record. From any thread."""
+        for each, _ in settled:
+            self._filed.pop(each.number, None)
         self._hand_back([(each.token.ticket, self._answer(each.token, outcome)) for each, outcome in settled])
 
     def _answer(self, judged: Judged, outcome: Outcome) -> Inspected | BaseException:

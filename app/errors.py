@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -157,7 +157,7 @@ async def framework_refused(request: Request, error: Exception) -> Response:
 
 async def record_unavailable(request: Request, error: Exception) -> Response:
     """What a route met that reads the record while its database does not answer."""
-    assert isinstance(error, OperationalError)
+    assert isinstance(error, DBAPIError | TimeoutError)
     log.error("record_unavailable", exc_info=error)
     message = "the record cannot be read now; try again in a moment"
     return problem(RequestRecord.of(request), ServiceCode.RECORD_UNAVAILABLE, message)
@@ -168,5 +168,6 @@ HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
     Refusal: refused,
     RequestValidationError: parameters_invalid,
     HTTPException: framework_refused,
-    OperationalError: record_unavailable,
+    DBAPIError: record_unavailable,
+    TimeoutError: record_unavailable,
 }

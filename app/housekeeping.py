@@ -7,8 +7,7 @@ from functools import partial
 import structlog
 
 from app import retention
-from app.archive import ArchiveError
-from app.errors import Refusal
+from app.retention import Expired, Policy
 from app.settings import Settings
 from app.store.coils import close_idle
 from app.store.inserting import now
@@ -39,8 +38,9 @@ class Housekeeping:
                 if loop.time() >= retention_at:
                     await self.delete_images()
                     retention_at = loop.time() + RETENTION_EVERY_S
-            except (Refusal, ArchiveError) as error:
-                log.warning("housekeeping_failed", reason=str(error))
+            # Whatever it is: the next pass may find it mended, and without one no coil would ever be closed.
+            except Exception as error:
+                log.warning("housekeeping_failed", reason=str(error), exc_info=error)
             await asyncio.sleep(IDLE_EVERY_S)
 
     async def close_idle_coils(self) -> None:
@@ -52,8 +52,14 @@ class Housekeeping:
         """Delete images past their age or beyond their share of the archive, a few at a time."""
         record = self._record
         for policy in self._policies:
-            while count := await record.write(partial(retention.decide, policy=policy, at=now())):
-                log.info("images_deleted", verdict=policy.verdict, images=count)
+            while chosen := await asyncio.to_thread(self._expired, policy):
+                await record.write(partial(retention.mark, chosen=chosen, at=now()))
+                log.info("images_deleted", verdict=policy.verdict, images=len(chosen))
         while await record.write(partial(retention.purge, archive=record.archive, at=now())):
             pass
         record.archive.used = await record.write(retention.used_bytes)
+
+    def _expired(self, policy: Policy) -> list[Expired]:
+        # Beside the writer, for it may look at all images: inspections do not wait for that.
+        with self._record.reading() as connection:
+            return retention.expired(connection, policy, now())

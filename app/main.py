@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
@@ -109,8 +109,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    # What it failed of, if it did, is no reason not to end the others.
+    await asyncio.wait([task])
 
 
 def _keep(record: Record, difference: Difference) -> None:

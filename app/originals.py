@@ -1,5 +1,6 @@
 """A frame's body -> the image file that the archive keeps: as it came, and raw pixels as a PNG that loses nothing."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -14,12 +15,24 @@ from model.image import PixelFormat
 COMPRESSION = 1
 
 
+def fingerprint(body: Body) -> bytes:
+    """The sha256 of the frame as it came: of a form's image alone, for its boundary differs each time it is sent."""
+    if isinstance(body, RawPixels):
+        head = f"{body.width} {body.height} {body.pixel_format} ".encode()
+        return hashlib.sha256(head + body.data).digest()
+    return hashlib.sha256(_file(body)).digest()
+
+
 def original(body: Body) -> Picture:
     """The file of a body that was decoded before. A PNG of 10 or 12 bit words has them in the high bits of 16."""
     if isinstance(body, RawPixels):
         return Picture(_png(body), "png")
-    data = parts(body.data, body.boundary, most=1)[0].data if isinstance(body, ImageForm) else body.data
+    data = _file(body)
     return Picture(data, format_of(data))
+
+
+def _file(body: Body) -> bytes:
+    return parts(body.data, body.boundary, most=1)[0].data if isinstance(body, ImageForm) else body.data
 
 
 def _png(body: RawPixels) -> bytes:

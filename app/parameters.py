@@ -70,6 +70,13 @@ def _before_leap_second(value: Any) -> Any:
     return before if (after.day, after.hour, after.minute) == (1, 0, 0) else value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a time within the years 1 to 9999 in UTC too") from None
+
+
 # Farther than any coil is long by a thousand times, and a pixel larger than any frame shows: past these a position
 # is a mistake in the unit, and at 1e308 it would be no number any more.
 FARTHEST_MM = 1e9
@@ -132,7 +139,9 @@ class InspectQuery(BatchQuery):
     mm_per_pixel: Annotated[FiniteFloat, Field(gt=0, le=LARGEST_PIXEL_MM), DECIMAL] | None = Field(
         None, description="Size of a pixel on the strip."
     )
-    captured_at: Annotated[AwareDatetime, BeforeValidator(_before_leap_second), MOMENT] | None = Field(
+    captured_at: (
+        Annotated[AwareDatetime, AfterValidator(_in_utc), BeforeValidator(_before_leap_second), MOMENT] | None
+    ) = Field(
         None,
         description="When the frame was taken: RFC 3339 with an offset. "
         "A leap second, 23:59:60, counts as the last microsecond before it.",

@@ -1,13 +1,12 @@
 """An inspection -> its entry in the record; a refusal -> its line there."""
 
-import hashlib
 import random
 from typing import Any
 
 from sqlalchemy import Connection, insert, literal, select
 
 from app.bodies import Body
-from app.originals import original
+from app.originals import fingerprint, original
 from app.parameters import BatchQuery, InspectQuery
 from app.settings import Settings
 from app.shadow import Difference
@@ -54,7 +53,7 @@ def entry(
         "received_at": now(),
         "captured_at": query.captured_at,
         "request_id": query.request_id,
-        "body_digest": None if query.request_id is None else hashlib.sha256(body.data).digest(),
+        "body_digest": None if query.request_id is None else fingerprint(body),
         "camera_id": query.camera_id,
         "side": query.side,
         "sequence": query.sequence,

@@ -4,19 +4,21 @@ An image is deleted in two steps, each a transaction: first its row says so, the
 too. A crash between leaves a file that the next pass removes, never a row that promises what is not there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 
 from app.archive import Archive
 from app.settings import Settings
-from app.store.schema import images, inspections
+from app.store.schema import Moment, images, inspections
 
 # Rows changed in one transaction: inspections wait for it.
 STEP = 200
+# Files removed in one transaction: of S3 each takes a while.
+PURGE_STEP = 20
 
 
 @dataclass(frozen=True)
@@ -40,35 +42,44 @@ def policies(settings: Settings) -> list[Policy]:
     ]
 
 
-def expired(connection: Connection, policy: Policy, at: datetime) -> list[tuple[str, str]]:
-    """Digests of images that the policy does not keep at that moment, oldest first, and why; at most `STEP`.
+class Expired(NamedTuple):
+    """An image that is to go, and why."""
+
+    digest: str
+    stored_at: datetime
+    why: str
+
+
+def expired(connection: Connection, policy: Policy, at: datetime) -> list[Expired]:
+    """Images that the policy does not keep at that moment, oldest first; at most `STEP`. It only reads.
 
     What a person has looked at stays: the label is worth more than the bytes.
     """
     reviewed = exists().where(inspections.c.image == images.c.digest, inspections.c.review.is_not(None))
     of_verdict = (images.c.verdict == policy.verdict) & images.c.deleted_at.is_(None) & ~reviewed
     oldest_first = select(images).where(of_verdict).order_by(images.c.stored_at, images.c.digest).limit(STEP)
-    found: list[tuple[str, str]] = []
+    found: list[Expired] = []
     if policy.age is not None:
         too_old = oldest_first.where(images.c.stored_at < at - policy.age)
         why = f"older than {policy.age / timedelta(days=1):g} days"
-        found = [(row.digest, why) for row in connection.execute(too_old)]
+        found = [Expired(row.digest, row.stored_at, why) for row in connection.execute(too_old)]
     if policy.most_bytes is not None and not found:
         used = int(connection.scalar(select(func.sum(images.c.bytes)).where(of_verdict)) or 0)
         why = f"more than {policy.most_bytes} bytes of {policy.verdict} frames"
         excess = used - policy.most_bytes
-        found = [(digest, why) for digest in _beyond(connection.execute(oldest_first), excess)]
+        found = [Expired(row.digest, row.stored_at, why) for row in _beyond(connection.execute(oldest_first), excess)]
     return found
 
 
-def decide(connection: Connection, policy: Policy, at: datetime) -> int:
-    """Mark what the policy does not keep; how many images that were."""
-    chosen = expired(connection, policy, at)
-    for why in {why for _, why in chosen}:
-        digests = [digest for digest, its in chosen if its == why]
-        marked = update(images).where(images.c.digest.in_(digests)).values(deleted_at=at, deleted_why=why)
-        connection.execute(marked)
-    return len(chosen)
+def mark(connection: Connection, chosen: Sequence[Expired], at: datetime) -> None:
+    """Put the deletion of images on record; one that was kept again since it was chosen stays."""
+    if not chosen:
+        return
+    its = (images.c.digest == bindparam("chosen")) & (images.c.stored_at == bindparam("then", type_=Moment()))
+    marking = update(images).where(its).values(deleted_at=at, deleted_why=bindparam("why"))
+    connection.execute(
+        marking, [{"chosen": each.digest, "then": each.stored_at, "why": each.why} for each in sorted(chosen)]
+    )
 
 
 def purge(connection: Connection, archive: Archive, at: datetime) -> int:
@@ -78,7 +89,9 @@ def purge(connection: Connection, archive: Archive, at: datetime) -> int:
     Raises `ArchiveError`.
     """
     due = images.c.deleted_at.is_not(None) & images.c.purged_at.is_(None)
-    rows = connection.execute(select(images).where(due).with_for_update().limit(STEP)).all()
+    rows = connection.execute(
+        select(images).where(due).order_by(images.c.digest).limit(PURGE_STEP).with_for_update()
+    ).all()
     for row in rows:
         archive.delete(row.digest, row.format)
     connection.execute(update(images).where(images.c.digest.in_([row.digest for row in rows])).values(purged_at=at))
@@ -90,9 +103,9 @@ def used_bytes(connection: Connection) -> int:
     return int(connection.scalar(select(func.sum(images.c.bytes)).where(images.c.purged_at.is_(None))) or 0)
 
 
-def _beyond(rows: Iterable[Any], excess: int) -> Iterator[str]:
+def _beyond(rows: Iterable[Any], excess: int) -> Iterator[Any]:
     for row in rows:
         if excess <= 0:
             return
         excess -= row.bytes
-        yield row.digest
+        yield row

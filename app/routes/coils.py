@@ -30,6 +30,7 @@ from app.coil.strip_map import strip_map
 from app.complaints import complaints, echo
 from app.errors import Refusal, ServiceCode
 from app.openapi import problems
+from app.parameters import Name
 from app.service import Current, Service
 from app.store import coils
 from app.store.coils import EventPlace, Summary
@@ -63,7 +64,7 @@ class IdRoute(APIRoute):
 
 router = APIRouter(prefix="/v1/coils", tags=["coils"], route_class=IdRoute)
 
-CoilId = Annotated[str, Path(description="As frames name it; `/` in it is written `%2F`.")]
+CoilId = Annotated[Name, Path(description="As frames name it; `/` in it is written `%2F`.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Most rows of one page.")]
 Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before.")]
 

@@ -12,7 +12,7 @@ from app.coil.coverage import Refused, Stretch
 from app.coil.events import EventRow, Events
 from app.coil.examination import CoilRow, Evidence, Tally
 from app.store.reviews import CALLED, CALLED_VERDICTS, PASSED_VERDICTS
-from app.store.schema import coils, events, inspections, models, outbox, refused_frames, reviews
+from app.store.schema import Moment, coils, events, inspections, models, outbox, refused_frames, reviews
 from app.store.wanted import Aside
 
 OPENED, CLOSED = "coil_opened", "coil_closed"
@@ -81,7 +81,11 @@ def close_idle(connection: Connection, idle: timedelta, now: datetime) -> list[s
 
     One that was announced and has no frame yet stays open: its strip is still to come.
     """
-    return _close(connection, coils.c.last_frame_at < now - idle, "idle", now)
+    # One of which frames were only refused has no last one.
+    latest = func.coalesce(
+        coils.c.last_frame_at, case((coils.c.opened_by == "frame", coils.c.opened_at)), type_=Moment()
+    )
+    return _close(connection, latest < now - idle, "idle", now)
 
 
 def _close(connection: Connection, which: ColumnElement[bool], by: ClosedBy, now: datetime) -> list[str]:

@@ -25,6 +25,14 @@ READERS = 8
 CONNECT_S = 5
 # A statement that takes longer is a fault of ours, or a database in trouble: the request gets an answer.
 STATEMENT_MS = 30_000
+# A server that vanished from the network is noticed within so long, not within the two hours of TCP.
+LOST = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 SQLITE_FILE = "record.db"
 
 
@@ -73,11 +81,13 @@ def open_database(url: str) -> Database:
     """sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME. Nothing is connected yet. Raises `DatabaseError`."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # The URL may hold a password, and is not repeated.
         raise DatabaseError(f"DATABASE_URL is not a URL; {_EXPECTED}") from None
     backend = parsed.get_backend_name()
-    if backend == "sqlite" and parsed.database:
+    if "@" in (parsed.host or ""):
+        raise DatabaseError("DATABASE_URL has more than one @; write one in the password as %40")
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return Database(parsed.set(drivername="sqlite+pysqlite"))
     if backend in ("postgresql", "postgres"):
         return Database(parsed.set(drivername="postgresql+psycopg"))
@@ -132,7 +142,8 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
 
 
 def _postgresql(url: URL, *, writing: bool) -> Engine:
-    options = f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC"
+    # A commit is on the disk when it is told, whatever the server's own setting.
+    options = f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c synchronous_commit=on"
     if not writing:
         options += " -c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read"
     return sqlalchemy.create_engine(
@@ -141,5 +152,5 @@ def _postgresql(url: URL, *, writing: bool) -> Engine:
         max_overflow=0,
         # A server that was restarted is met by a fresh connection, not by an error.
         pool_pre_ping=True,
-        connect_args={"connect_timeout": CONNECT_S, "options": options},
+        connect_args={"connect_timeout": CONNECT_S, "options": options, **LOST},
     )

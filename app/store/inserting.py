@@ -1,11 +1,12 @@
 """A group of new rows, as statements: few of them, whatever the group holds."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, case, func, insert, select, update
+from sqlalchemy import Connection, Table, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
@@ -20,7 +21,17 @@ from model.verdict import Verdict
 
 # Coils that a process remembers the numbers of: a plant has a few on its lines at a time.
 COILS_KEPT = 1024
+# A disk takes milliseconds, S3 a second on a bad day.
+PUT_WITHIN_S = 20.0
 GRAVITY = {verdict.value: gravity for gravity, verdict in enumerate((Verdict.OK, Verdict.REVIEW, Verdict.DEFECT))}
+
+
+def put_within(put: "Future[ArchiveError | None]") -> ArchiveError | None:
+    """What became of a picture, or that it took too long: one that hangs must not hold those behind it."""
+    try:
+        return put.result(PUT_WITHIN_S)
+    except TimeoutError:
+        return ArchiveError(f"the archive did not take it within {PUT_WITHIN_S:g} s")
 
 
 class _First(NamedTuple):
@@ -38,8 +49,9 @@ def now() -> datetime:
 class Inserting:
     """What the writer's thread knows between groups: the numbers of coils and models that stand in the database."""
 
-    def __init__(self, database: Database, archive: Archive) -> None:
+    def __init__(self, database: Database, archive: Archive, *, refuse_without_image: bool) -> None:
         self._archive = archive
+        self._refuse_without_image = refuse_without_image
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._coils: dict[str, int] = {}
         self._models: dict[str, int] = {}
@@ -54,28 +66,43 @@ class Inserting:
         self._models |= self._new_models
         self.rolled_back()
 
-    def rolled_back(self) -> None:
-        """Forget what the group named."""
+    def rolled_back(self, *, forget_all: bool = False) -> None:
+        """Forget what the group named; forget_all: also what stood there before, as the database may be another now."""
         self._new_coils, self._new_models = {}, {}
+        if forget_all:
+            self._coils, self._models = {}, {}
 
     def group(self, connection: Connection, items: Sequence[Any], not_kept: dict[str, ArchiveError]) -> list[Any]:
-        """Write everything; what became of each item, in order. Raises what the database raises."""
+        """Write everything; what became of each item, in order. Raises what the database raises.
+
+        not_kept: by digest, the pictures that the archive could not keep; those that it cannot keep again join them.
+        """
         entries = [item for item in items if isinstance(item, Entry)]
+        frames = [item for item in items if isinstance(item, RefusedFrame)]
         first = self._first(connection, entries)
         new = [entry for entry in entries if first.get(entry.row["request_id"], entry).number == entry.number]
-        self._add_inspections(connection, new, not_kept)
-        added = {entry.number for entry in new}
-        repeats = {
-            entry.number: _repeat(connection, entry, first[entry.row["request_id"]])
-            for entry in entries
-            if entry.number not in added
-        }
-        self._add_refused(connection, [item for item in items if isinstance(item, RefusedFrame)])
+        self._keep_again(connection, [each.picture for each in new if each.picture], not_kept)
+        refused = {entry.number: _without_image(not_kept[digest]) for entry, digest in self._refused(new, not_kept)}
+        # In one order in all processes, or two of them would wait for each other.
+        named = [entry.coil_id for entry in new] + [frame.coil_id for frame in frames]
+        for coil_id in sorted({coil_id for coil_id in named if coil_id is not None}):
+            self._coil(connection, coil_id)
+        self._add_inspections(connection, [entry for entry in new if entry.number not in refused], not_kept)
+        outcomes: dict[int, Any] = {entry.number: refused.get(entry.number, Committed()) for entry in new}
+        for entry in entries:
+            if entry.number not in outcomes:
+                its_first = first[entry.row["request_id"]]
+                outcomes[entry.number] = refused.get(its_first.number) or _repeat(connection, entry, its_first)
+        self._add_refused(connection, frames)
         done = {id(item): _changed(connection, item) for item in items if isinstance(item, Change)}
-        committed = Committed()
-        return [
-            repeats.get(item.number, committed) if isinstance(item, Entry) else done.get(id(item)) for item in items
-        ]
+        return [outcomes[item.number] if isinstance(item, Entry) else done.get(id(item)) for item in items]
+
+    def _refused(self, entries: Sequence[Entry], not_kept: dict[str, ArchiveError]) -> Iterator[tuple[Entry, str]]:
+        """Entries that may not be recorded without their picture, and its digest."""
+        if self._refuse_without_image:
+            yield from (
+                (each, each.picture.digest) for each in entries if each.picture and each.picture.digest in not_kept
+            )
 
     def _first(self, connection: Connection, entries: Iterable[Entry]) -> dict[str | None, _First]:
         """Of each request id the inspection that it was first given to: in the record, else in this group."""
@@ -111,8 +138,9 @@ class Inserting:
         connection.execute(insert(inspections), rows)
         if event_rows:
             connection.execute(insert(events), event_rows)
-        for coil, at in latest.items():
-            connection.execute(update(coils).where(coils.c.number == coil).values(last_frame_at=at))
+        for coil, at in sorted(latest.items()):
+            earlier = or_(coils.c.last_frame_at.is_(None), coils.c.last_frame_at < at)
+            connection.execute(update(coils).where(coils.c.number == coil, earlier).values(last_frame_at=at))
 
     def _add_images(self, connection: Connection, entries: Sequence[Entry], not_kept: dict[str, ArchiveError]) -> None:
         rows: dict[str, Row] = {}
@@ -126,7 +154,6 @@ class Inserting:
             known["verdict"] = max(known["verdict"], verdict, key=GRAVITY.__getitem__)
         if not rows:
             return
-        self._keep_again(connection, [entry.picture for entry in entries if entry.picture])
         statement = self._insert(images)
         new = statement.excluded
         graver = case(GRAVITY, value=new.verdict) > case(GRAVITY, value=images.c.verdict)
@@ -139,16 +166,22 @@ class Inserting:
             "purged_at": None,
         }
         connection.execute(
-            statement.on_conflict_do_update(index_elements=[images.c.digest], set_=again), list(rows.values())
+            statement.on_conflict_do_update(index_elements=[images.c.digest], set_=again),
+            [rows[digest] for digest in sorted(rows)],
         )
 
-    def _keep_again(self, connection: Connection, pictures: Sequence[Picture]) -> None:
+    def _keep_again(
+        self, connection: Connection, pictures: Sequence[Picture], not_kept: dict[str, ArchiveError]
+    ) -> None:
         """Files that retention has decided upon may have gone since they were put: within this lock they stay."""
         by_digest = {picture.digest: picture for picture in pictures}
-        decided = images.c.digest.in_(by_digest) & images.c.deleted_at.is_not(None)
-        for digest in connection.scalars(select(images.c.digest).where(decided).with_for_update()):
-            if error := self._archive.put(by_digest[digest]).result():
-                raise error
+        if not by_digest:
+            return
+        # All of them are locked, and only then looked at: what is decided while this waits would not be seen.
+        rows = select(images.c.digest, images.c.deleted_at).where(images.c.digest.in_(by_digest))
+        for row in connection.execute(rows.order_by(images.c.digest).with_for_update()).all():
+            if row.deleted_at is not None and (error := put_within(self._archive.put(by_digest[row.digest]))):
+                not_kept[row.digest] = error
 
     def _add_refused(self, connection: Connection, frames: Sequence[RefusedFrame]) -> None:
         rows = [{**frame.row, "coil": self._coil(connection, frame.coil_id)} for frame in frames]
@@ -187,6 +220,14 @@ class Inserting:
 def greatest_number(connection: Connection) -> int:
     """Of all inspections; 0 if there is none."""
     return int(connection.scalar(select(func.max(inspections.c.number))) or 0)
+
+
+def _without_image(error: ArchiveError) -> Refusal:
+    return Refusal(
+        ServiceCode.ARCHIVE_FULL,
+        f"the frame was inspected, but its image must be kept and cannot be ({error}); nothing is recorded. Make room, "
+        "or set STEELSIGHT_ARCHIVE_WHEN_FULL=continue-without-image",
+    )
 
 
 def _repeat(connection: Connection, entry: Entry, first: _First) -> Repeat | Refusal:

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from app.archive import Archive, ArchiveError
 from app.errors import Refusal, ServiceCode
 from app.metrics import Metrics
 from app.store.database import Database
 from app.store.entries import Change, Entry, RefusedFrame, Settled
-from app.store.inserting import Inserting
+from app.store.inserting import Inserting, put_within
 
 # Committed together at most: past it a commit takes longer than its company spares.
 GROUP = 256
@@ -29,6 +29,10 @@ GROUP = 256
 REFUSED_WAITING = 10_000
 # Another process may name the same new coil or answer the same request at the same moment; the next try finds it.
 TRIES = 3
+# PostgreSQL's deadlock and serialization failure: another process was faster, and the next try goes through.
+OVERTAKEN = frozenset({"40P01", "40001"})
+# A database that hangs must not keep the process from ending; what was not committed was not answered either.
+CLOSE_WITHIN_S = 40.0
 
 T = TypeVar("T")
 Item = Entry | RefusedFrame | Change
@@ -47,19 +51,19 @@ class Writer:
         self._database = database
         self._archive = archive
         self._metrics = metrics
-        self._refuse_without_image = refuse_without_image
-        self._inserting = Inserting(database, archive)
-        self._waiting: deque[Item] = deque()
-        self._refused_waiting = 0
+        self._inserting = Inserting(database, archive, refuse_without_image=refuse_without_image)
+        self._waiting: deque[Entry | Change] = deque()
+        # Apart: nobody waits for these, and a flood of them must not stand before a frame that somebody does wait for.
+        self._refused: deque[RefusedFrame] = deque()
         self._arrived = threading.Condition()
         self._closed = False
         self._settle: Callable[[Sequence[Settled]], None]
-        self._thread = threading.Thread(target=self._run, name="record")
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
 
     @property
     def waiting(self) -> int:
         """How many things are not committed yet."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._refused)
 
     def open(self, settle: Callable[[Sequence[Settled]], None]) -> None:
         """Begin."""
@@ -71,7 +75,7 @@ class Writer:
         with self._arrived:
             self._closed = True
             self._arrived.notify()
-        self._thread.join()
+        self._thread.join(CLOSE_WITHIN_S)
 
     def submit(self, entries: Sequence[Entry]) -> None:
         """Put inspections into the record. From any thread, at once; `settle` is told what became of each."""
@@ -86,11 +90,10 @@ class Writer:
     def refused(self, frame: RefusedFrame) -> None:
         """Put a frame that was not inspected into the record; nobody waits for that."""
         with self._arrived:
-            if self._refused_waiting >= REFUSED_WAITING:
+            if len(self._refused) >= REFUSED_WAITING:
                 self._metrics.refused_frames_lost.inc()
                 return
-            self._refused_waiting += 1
-            self._waiting.append(frame)
+            self._refused.append(frame)
             self._arrived.notify()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -101,7 +104,7 @@ class Writer:
         change = Change(work, Future())
         with self._arrived:
             if self._closed:
-                raise _unavailable("the server stops")
+                raise unavailable("the server stops")
             self._waiting.append(change)
             self._arrived.notify()
         result: T = await asyncio.wrap_future(change.done)
@@ -119,49 +122,39 @@ class Writer:
         while group := self._next():
             # Whatever it is that nobody foresaw: those it was begun for are answered with it, and the writer goes on.
             try:
-                outcomes = self._written(group)
+                self._tell(group, self._written(group))
             except Exception as error:
                 log.error("record_failed", exc_info=error)
-                outcomes = [error] * len(group)
-            self._tell(group, outcomes)
+                self._tell(group, [error] * len(group))
             # Nothing of a group outlives it in an idle thread: pictures are megabytes.
-            del group, outcomes
+            del group
 
     def _next(self) -> list[Item]:
         with self._arrived:
-            while not self._waiting:
+            while not self._waiting and not self._refused:
                 if self._closed:
                     return []
                 self._arrived.wait()
-            group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
-            self._refused_waiting -= sum(isinstance(item, RefusedFrame) for item in group)
-            return group
+            group: list[Item] = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+            return group + [self._refused.popleft() for _ in range(min(GROUP - len(group), len(self._refused)))]
 
     def _written(self, group: Sequence[Item]) -> list[Any]:
         """What became of each item, in order."""
         begun = time.perf_counter()
-        not_kept = _not_kept([item for item in group if isinstance(item, Entry)])
-        refused = {id(item): reason for item in group if (reason := self._refusal(item, not_kept))}
-        kept = [item for item in group if id(item) not in refused]
-        outcomes = iter(self._committed(kept, not_kept) if kept else ())
+        not_kept = self._not_kept([item for item in group if isinstance(item, Entry)])
+        outcomes = self._committed(group, not_kept)
         self._metrics.record_seconds.observe(time.perf_counter() - begun)
         self._metrics.record_group.observe(len(group))
-        return [refused[id(item)] if id(item) in refused else next(outcomes) for item in group]
+        return outcomes
 
-    def _refusal(self, item: Item, not_kept: dict[str, ArchiveError]) -> Refusal | None:
-        """Why a frame is refused for its picture's sake."""
-        error = not_kept.get(item.picture.digest) if isinstance(item, Entry) and item.picture else None
-        if error is None:
-            return None
-        self._metrics.images_not_kept.inc()
-        log.error("image_not_kept", reason=str(error))
-        if not self._refuse_without_image:
-            return None
-        return Refusal(
-            ServiceCode.ARCHIVE_FULL,
-            f"the frame was inspected, but its image must be kept and cannot be ({error}); nothing is recorded. Make "
-            "room, or set STEELSIGHT_ARCHIVE_WHEN_FULL=continue-without-image",
-        )
+    def _not_kept(self, entries: Iterable[Entry]) -> dict[str, ArchiveError]:
+        """Wait until the pictures are kept; by digest those that cannot be, and why."""
+        outcomes = ((each.picture.digest, put_within(each.put)) for each in entries if each.picture and each.put)
+        not_kept = {digest: error for digest, error in outcomes if error is not None}
+        for error in not_kept.values():
+            self._metrics.images_not_kept.inc()
+            log.error("image_not_kept", reason=str(error))
+        return not_kept
 
     def _committed(self, items: Sequence[Item], not_kept: dict[str, ArchiveError]) -> list[Any]:
         """One transaction; if something in it is at fault each item by itself, so that only that one fails."""
@@ -171,21 +164,30 @@ class Writer:
                     outcomes = self._inserting.group(connection, items, not_kept)
                 self._inserting.committed()
                 return outcomes
-            except (OperationalError, InterfaceError) as error:
+            except DBAPIError as error:
+                at_fault = isinstance(error, IntegrityError | DataError)
+                self._inserting.rolled_back(forget_all=at_fault)
+                if getattr(error.orig, "sqlstate", None) in OVERTAKEN and tried < TRIES:
+                    continue
+                if not at_fault:
+                    return self._unavailable(str(error.orig).strip().partition("\n")[0], items)
+                failed: Exception = error
+            except Exception as error:  # noqa: BLE001 - what a row is at fault of is that row's answer
                 self._inserting.rolled_back()
-                reason = str(error.orig).strip().partition("\n")[0]
+                failed = error
+            if len(items) > 1:
+                return [outcome for item in items for outcome in self._committed([item], not_kept)]
+            if not isinstance(failed, IntegrityError) or tried == TRIES:
                 self._metrics.record_failures.inc()
-                log.error("record_unavailable", reason=reason)
-                return [_unavailable(reason) for _ in items]
-            except Exception as error:
-                self._inserting.rolled_back()
-                if len(items) > 1:
-                    return [outcome for item in items for outcome in self._committed([item], not_kept)]
-                if not isinstance(error, IntegrityError) or tried == TRIES:
-                    self._metrics.record_failures.inc()
-                    log.error("record_failed", exc_info=error)
-                    return [error]
+                log.error("record_failed", exc_info=failed)
+                return [failed]
         raise AssertionError("every try returns")
+
+    def _unavailable(self, reason: str, items: Sequence[Item]) -> list[Any]:
+        self._metrics.record_failures.inc()
+        self._metrics.refused_frames_lost.inc(sum(isinstance(item, RefusedFrame) for item in items))
+        log.error("record_unavailable", reason=reason)
+        return [unavailable(reason) for _ in items]
 
     def _tell(self, group: Sequence[Item], outcomes: Sequence[Any]) -> None:
         settled: list[Settled] = []
@@ -202,18 +204,13 @@ class Writer:
             self._settle(settled)
 
 
-def _not_kept(entries: Iterable[Entry]) -> dict[str, ArchiveError]:
-    """Wait until the pictures are kept; by digest those that cannot be, and why."""
-    outcomes = ((each.picture.digest, each.put.result()) for each in entries if each.picture and each.put)
-    return {digest: error for digest, error in outcomes if error is not None}
-
-
 def _log_failure(done: "Future[Any]") -> None:
     if error := done.exception():
         log.warning("note_not_recorded", reason=str(error))
 
 
-def _unavailable(reason: str) -> Refusal:
+def unavailable(reason: str) -> Refusal:
+    """What is answered to a frame that cannot be recorded."""
     return Refusal(
         ServiceCode.RECORD_UNAVAILABLE,
         f"the record cannot be written ({reason}), and without it no verdict is given; send the frame again",

@@ -11,6 +11,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from app.archive import Picture
+from app.housekeeping import Housekeeping
 from app.recording import Sampling
 from app.settings import load
 from app.store import schema
@@ -238,3 +239,62 @@ async def test_a_shadow_s_other_verdict_is_kept(start, own_models, steel_frame, 
         for row in rows_of(running, joined):
             assert row.version == shadow
             assert row.verdict != row.live
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+async def test_a_time_that_utc_does_not_have_is_refused(keeper, png, moment):
+    answer = await keeper.http.post(
+        "/v1/inspect", content=png, headers={"content-type": "image/png"}, params={"captured_at": moment}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "parameters_invalid")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+async def test_the_ends_of_time_are_found_again(keeper, png, moment):
+    answer = await keeper.http.post(
+        "/v1/inspect", content=png, headers={"content-type": "image/png"}, params={"captured_at": moment}
+    )
+    found = (await keeper.http.get(f"/v1/inspections/{answer.json()['inspection_id']}")).json()
+    assert found["captured_at"] == moment
+
+
+async def test_a_form_is_a_repeat_whatever_its_boundary(keeper, png):
+    answers = [
+        await keeper.http.post(
+            "/v1/inspect", files={"image": (f"{name}.png", png, "image/png")}, params={"request_id": "form"}
+        )
+        for name in "ab"
+    ]
+    assert answers[0].request.headers["content-type"] != answers[1].request.headers["content-type"]
+    assert answers[0].json()["inspection_id"] == answers[1].json()["inspection_id"]
+
+
+async def test_the_same_bytes_in_another_shape_are_another_frame(keeper):
+    body = bytes(range(256)) * 64
+    shapes = {"width": 128, "height": 128}, {"width": 256, "height": 64}
+    answers = [
+        await keeper.http.post(
+            "/v1/inspect", content=body, headers=RAW, params={"pixel_format": "Mono8", "request_id": "shape", **shape}
+        )
+        for shape in shapes
+    ]
+    assert [answer.status_code for answer in answers] == [200, 422]
+
+
+async def test_a_coil_of_which_frames_were_only_refused_is_closed_too(start, tiny_models):
+    async with start(models=tiny_models, coil_idle_seconds=0.001) as running:
+        await running.until_ready()
+        await running.http.post(
+            "/v1/inspect", content=b"x", headers={"content-type": "image/png"}, params={"coil_id": "mistyped"}
+        )
+        await until(lambda: bool(rows_of(running, select(schema.coils))))
+        await asyncio.sleep(0.01)
+        await Housekeeping(running.service.settings, running.service.store).close_idle_coils()
+        (coil,) = rows_of(running, select(schema.coils))
+        assert (coil.closed_by, coil.last_frame_at) == ("idle", None)
+
+
+async def test_a_name_that_no_coil_can_have_is_refused(keeper):
+    for path in ("/v1/coils/%00", "/v1/coils/%0A/report"):
+        answer = await keeper.http.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (422, "parameters_invalid")

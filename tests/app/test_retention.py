@@ -32,9 +32,15 @@ def add(database, archive: Archive, text: str, days: float, verdict: str = "ok")
         )  # fmt: skip
 
 
-def run(database, archive: Archive, policy: Policy) -> None:
+def choose(database, policy: Policy) -> None:
+    with database.reading() as connection:
+        chosen = retention.expired(connection, policy, AT)
     with database.writing() as connection:
-        retention.decide(connection, policy, AT)
+        retention.mark(connection, chosen, AT)
+
+
+def run(database, archive: Archive, policy: Policy) -> None:
+    choose(database, policy)
     with database.writing() as connection:
         retention.purge(connection, archive, AT)
 
@@ -70,6 +76,18 @@ def test_what_was_reviewed_stays(database, archive):
     assert list(gone(database)) == [other]
 
 
+def test_what_was_kept_again_since_it_was_chosen_stays(database, archive):
+    digest = add(database, archive, "old", 31)
+    with database.reading() as connection:
+        chosen = retention.expired(connection, Policy("ok", timedelta(days=30), None), AT)
+    with database.writing() as connection:
+        connection.execute(schema.images.update().values(stored_at=AT))
+    with database.writing() as connection:
+        retention.mark(connection, chosen, AT)
+        assert retention.purge(connection, archive, AT) == 0
+    assert archive.holds(digest, "bmp")
+
+
 def test_no_bound_keeps_everything(database, archive):
     add(database, archive, "old", 10_000)
     run(database, archive, Policy("ok", None, None))
@@ -78,8 +96,7 @@ def test_no_bound_keeps_everything(database, archive):
 
 def test_a_file_that_cannot_be_deleted_stays_to_be_deleted(database, archive, tmp_path):
     digest = add(database, archive, "old", 31)
-    with database.writing() as connection:
-        retention.decide(connection, Policy("ok", timedelta(days=30), None), AT)
+    choose(database, Policy("ok", timedelta(days=30), None))
     # A folder in the file's place: not even root can unlink it as a file.
     file = tmp_path / "archive" / digest[:2] / f"{digest}.bmp"
     file.unlink()
@@ -99,7 +116,8 @@ def test_what_is_freed_is_told(database, archive):
     add(database, archive, "new", 1)
     with database.writing() as connection:
         assert retention.used_bytes(connection) == 10
-        retention.decide(connection, Policy("ok", timedelta(days=30), None), AT)
+    choose(database, Policy("ok", timedelta(days=30), None))
+    with database.writing() as connection:
         assert retention.purge(connection, archive, AT) == 5
         assert retention.used_bytes(connection) == 5
 

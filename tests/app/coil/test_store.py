@@ -64,7 +64,7 @@ class TestOpening:
         with database.writing() as connection:
             add_coil(connection, "idle", last_frame_at=now - timedelta(minutes=11))
             add_coil(connection, "busy", last_frame_at=now - timedelta(minutes=9))
-            add_coil(connection, "to come", last_frame_at=None)
+            add_coil(connection, "to come", opened_by="api", last_frame_at=None)
             add_coil(connection, "closed", last_frame_at=STARTED, closed_at=STARTED, closed_by="api")
             assert coils.close_idle(connection, timedelta(minutes=10), now) == ["idle"]
             assert coils.close_idle(connection, timedelta(minutes=10), now) == []

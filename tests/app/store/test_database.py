@@ -60,6 +60,9 @@ def test_a_row_that_names_nothing_is_refused(database):
         ("nonsense", "not a URL"),
         ("mysql://host/name", "'mysql'"),
         ("sqlite://", "sqlite:///PATH"),
+        ("sqlite:///:memory:", "sqlite:///PATH"),
+        ("postgresql://user:secret@host:port/name", "not a URL"),
+        ("postgresql://user:se@cret@host/name", "%40"),
     ],
 )
 def test_other_urls_are_refused(url, says):

@@ -293,3 +293,78 @@ def test_a_database_that_went_away_is_said_and_met_again(archive, postgresql_ser
         postgresql_server.start()
         assert desk.outcomes([desk.entry()]) == [Committed()]
         desk.writer.close()
+
+
+def test_processes_that_name_the_same_coils_in_other_orders_do_not_stop_each_other(make):
+    desks = [make(), make()]
+    outcomes: list[list[Any]] = [[], []]
+
+    def send(desk: Desk, order: int, told: list[Any]) -> None:
+        for turn in range(40):
+            picture = Picture(b"BM %d" % (turn % 3), "bmp")
+            names = [f"{turn % 5}{letter}" for letter in "ABCD"][::order]
+            told += desk.outcomes([desk.entry(coil_id=name, picture=picture, verdict="defect") for name in names])
+
+    threads = [threading.Thread(target=send, args=each) for each in zip(desks, (1, -1), outcomes, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [[Committed()] * 160] * 2
+    assert len(desks[0].rows(schema.inspections)) == 320
+    assert len(desks[0].rows(schema.coils)) == 20
+
+
+def test_refused_frames_never_stand_before_an_inspection(make, sqlite_template, tmp_path, archive):
+    row = {"at": now(), "code": "overloaded", "request_id": None, "camera_id": "c", "side": None, "sequence": 5,
+           "position_mm": None}  # fmt: skip
+    with databases.sqlite(sqlite_template, tmp_path / "own.db") as database:
+        desk = Desk(database, archive)
+        for _ in range(5000):
+            desk.writer.refused(RefusedFrame(row, "C9"))
+        entry = desk.entry()
+        desk.writer.submit([entry])
+        assert [type(item) for item in desk.writer._next()][:2] == [Entry, RefusedFrame]
+
+
+def test_a_repeat_is_told_the_first_answer_though_the_archive_is_full(make, tmp_path):
+    small = open_archive(str(tmp_path / "small"), max_bytes=10)
+    desk = make(archive=small, refuse_without_image=True)
+    first = asked(desk, "r1", picture=Picture(b"BM 9 bytes"[:9], "bmp"), verdict="defect")
+    assert desk.outcomes([first]) == [Committed()]
+    again, new = desk.outcomes([
+        asked(desk, "r1", picture=Picture(b"BM and more", "bmp"), verdict="defect"),
+        asked(desk, "r2", picture=Picture(b"BM and more", "bmp"), verdict="defect"),
+    ])  # fmt: skip
+    assert isinstance(again, Repeat)
+    assert new.code is ServiceCode.ARCHIVE_FULL
+    small.close()
+
+
+def test_an_image_whose_file_went_is_written_again(desk, database):
+    picture = Picture(b"BM again", "bmp")
+    desk.outcomes([desk.entry(picture=picture, verdict="defect")])
+    entry = desk.entry(picture=picture, verdict="review")
+    with database.writing() as connection:
+        connection.execute(schema.images.update().values(deleted_at=now(), deleted_why="age", purged_at=now()))
+    # The file goes after it was put and before its row is written.
+    entry.put = desk.archive.put(picture)
+    assert entry.put.result() is None
+    desk.archive.delete(picture.digest, "bmp")
+    with database.writing() as connection:
+        assert desk.writer._inserting.group(connection, [entry], {}) == [Committed()]
+    assert desk.archive.get(picture.digest, "bmp") == b"BM again"
+    assert [row.deleted_at for row in desk.rows(schema.images)] == [None]
+
+
+def test_a_database_that_only_reads_is_unavailable(archive, postgresql_server):
+    with databases.postgresql(postgresql_server) as database:
+        with database.writing() as connection:
+            name = connection.scalar(text("SELECT current_database()"))
+            connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        database.close()
+        desk = Desk(database, archive)
+        desk.writer.open(desk.settle)
+        (outcome,) = desk.outcomes([desk.entry()])
+        assert outcome.code is ServiceCode.RECORD_UNAVAILABLE
+        desk.writer.close()
