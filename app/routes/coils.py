@@ -20,7 +20,7 @@ from app.bodies import read_bytes
 from app.coil import replies
 from app.coil.acceptance import severities
 from app.coil.events import Events
-from app.coil.examination import CoilRow, Examination, examine
+from app.coil.examination import CoilRow, Examination
 from app.coil.map_png import png
 from app.coil.map_svg import svg
 from app.coil.replies import AnnounceRequest, CoilReply, CoilsReply, EventsReply, MapReply, SummaryReply
@@ -186,11 +186,8 @@ def printed(coil_id: CoilId, service: Current) -> HTMLResponse:
 
 
 def _examined(service: Service, coil_id: str) -> Examination:
-    plant = service.store.plant
     with service.store.reading() as connection:
-        coil = _found(connection, coil_id)
-        evidence = coils.evidence(connection, coil, plant.coverage.tolerance_mm)
-    return examine(evidence, plant)
+        return service.store.examinations.of(connection, _found(connection, coil_id))
 
 
 def _found(connection: Connection, coil_id: str) -> CoilRow:

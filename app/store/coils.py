@@ -30,6 +30,15 @@ class Summary(NamedTuple):
     events: int
 
 
+class Standing(NamedTuple):
+    """What tells whether anything in the record of a coil has changed. notes: of whatever coil, reviews among them."""
+
+    frames: int
+    latest: int | None
+    refused: int
+    notes: int | None
+
+
 class _Run(NamedTuple):
     """A stretch of frames that have these in common. width_mm: of the first; first, last: numbers."""
 
@@ -53,6 +62,15 @@ def find(connection: Connection, coil_id: str) -> CoilRow | None:
     """The coil of that id."""
     row = connection.execute(_coils().where(coils.c.coil_id == coil_id)).one_or_none()
     return None if row is None else CoilRow(*row)
+
+
+def standing(connection: Connection, coil: CoilRow) -> Standing:
+    """How the record of a coil stands."""
+    frames = select(func.count(), func.max(inspections.c.number)).where(inspections.c.coil == coil.number)
+    refused = select(func.count()).where(refused_frames.c.coil == coil.number)
+    notes = select(func.max(outbox.c.number))
+    count, latest = connection.execute(frames).one()
+    return Standing(count, latest, connection.scalar(refused) or 0, connection.scalar(notes))
 
 
 def open_coil(

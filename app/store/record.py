@@ -7,6 +7,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from app.archive import Archive, open_archive
+from app.examined import Examinations
 from app.metrics import Metrics
 from app.plant import Plant, load_plant
 from app.settings import Settings
@@ -30,6 +31,7 @@ class Record:
         self.database: Database
         self.archive: Archive
         self.plant: Plant
+        self.examinations: Examinations
         self._writer: Writer
 
     def open(self, settle: Callable[[Sequence[Settled]], None]) -> None:
@@ -39,6 +41,7 @@ class Record:
         """
         settings = self._settings
         self.plant = load_plant(settings.plant)
+        self.examinations = Examinations(self.plant)
         self.archive = open_archive(settings.archive, settings.archive_max_bytes)
         self.database = database_of(settings)
         migrate(self.database)
