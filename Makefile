@@ -29,7 +29,7 @@ $(READY): requirements.lock
 # The desk runs beside the server and ends with it.
 run: $(READY) $(ACTIVE)
 	@$(BIN)/python -m app dashboard --api http://127.0.0.1:$(or $(STEELSIGHT_PORT),8000) & desk=$$!; \
-	trap 'kill $$desk 2> /dev/null; wait $$desk' EXIT; trap : INT TERM; \
+	trap '{ kill $$desk; wait $$desk; } 2> /dev/null' EXIT; trap : INT TERM; \
 	$(BIN)/python -m app serve
 
 $(ACTIVE): | $(READY) $(STARTER_DATA)/labels.csv

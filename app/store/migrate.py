@@ -1,5 +1,6 @@
 """Brings a database's schema to what this program knows: all of it or nothing, in one transaction."""
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +14,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from app.store.database import Database, DatabaseError
 
 SCRIPTS = Path(__file__).parent / "migrations"
+# At every start it would tell of a rule for SQLite that does not hold here: migrations/env.py.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 # Any number, but the same in every release: processes that migrate one PostgreSQL database wait for one another.
 LOCK = 7_384_621_190
 
