@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from math import floor, log10
 from typing import Any
 
 from nicegui import ui
@@ -118,13 +119,24 @@ def _gauge(value: float, review: float, defect: float) -> None:
         text("▼", "needle", "div").style(f"left: {100 * value:.2f}%")
 
 
+def places(low: float, high: float) -> int:
+    """Decimals, two at least, with which the larger end of a scale has two figures.
+
+    >>> places(0, 1), places(-0.5, 0.02), places(0, 0.00037), places(0, 0)
+    (2, 2, 5, 2)
+    """
+    largest = max(abs(low), abs(high))
+    return max(2, 1 - floor(log10(largest))) if largest else 2
+
+
 def legend(colours: list[str], low: float, high: float) -> None:
     """Which value has which colour."""
+    digits = places(low, high)
     with Element("div").classes("legend"):
-        text(number(low, 2))
+        text(number(low, digits))
         ramp = Element("span").classes("ramp").props("aria-hidden=true")
         ramp.style(f"background: linear-gradient(to right, {', '.join(colours)})")
-        text(number(high, 2))
+        text(number(high, digits))
 
 
 def picture(source: str, alternative: str, classes: str) -> None:
