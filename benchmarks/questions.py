@@ -18,6 +18,7 @@ from app.store.numbers import inspection_id
 from app.store.schema import coils, events, inspections
 from benchmarks.plant import CAMERAS, CLASSES, DAYS, LARGEST, MARK, STUTTERING, WORST
 
+FIRST_LOOK, ONCE_MORE = "A coil at the first look", "The same once more"
 # Inspections among which one is drawn.
 IDS = 400
 
@@ -26,12 +27,16 @@ Ask = Callable[[random.Random], str]
 
 @dataclass
 class Question:
-    """ask: the path of the next request. paged: its `next` is followed, until there is none."""
+    """ask: the path of the next request. paged: its `next` is followed, until there is none.
+
+    anew: it is of a coil, and asked for as if nobody had looked at the coil before; then once more.
+    """
 
     room: str
     name: str
     ask: Ask
     paged: bool = False
+    anew: bool = False
     _first: str = ""
     _following: str | None = None
 
@@ -97,14 +102,16 @@ def _of_coils(have: Known) -> Iterator[Question]:
     yield Question("Coils", "`/v1/coils`", lambda _: "/v1/coils?limit=50")
     yield Question("Coils", "`/v1/coils?state=open`", lambda _: "/v1/coils?state=open")
     yield Question("Coils", "`/v1/coils`, page by page", lambda _: "/v1/coils?limit=10", paged=True)
-    for what in ("", "/map", "/map?format=svg", "/map?format=png", "/report"):
-        shown = f"`{what}`" if what else "its figures"
-        yield Question("Coils", f"{shown}, any coil", lambda rng, what=what: any_coil(rng) + what)
-        for name in (LARGEST, WORST, STUTTERING):
-            yield Question("Coils", f"{shown}, {name}", lambda _, path=f"/v1/coils/{name}{what}": path)
     yield Question("Coils", "`/events`, page by page", lambda rng: any_coil(rng) + "/events?limit=100", paged=True)
     worst = f"/v1/coils/{WORST}/events?limit=500"
     yield Question("Coils", f"`/events`, {WORST}, page by page", lambda _: worst, paged=True)
+    for room, anew in ((FIRST_LOOK, True), (ONCE_MORE, False)):
+        for what in ("", "/map", "/map?format=svg", "/map?format=png", "/report"):
+            shown = f"`{what}`" if what else "its figures"
+            yield Question(room, f"{shown}, any coil", lambda rng, what=what: any_coil(rng) + what, anew=anew)
+            for name in (LARGEST, WORST, STUTTERING):
+                path = f"/v1/coils/{name}{what}"
+                yield Question(room, f"{shown}, {name}", lambda _, path=path: path, anew=anew)
 
 
 class _Filters:
