@@ -8,12 +8,12 @@ WORKDIR /build
 
 FROM install AS install-serve
 COPY requirements-serve.lock .
-RUN python3 -m pip --python /opt/steelsight/bin/python install --no-cache-dir --no-compile --require-hashes \
+RUN python3 -m pip --python /opt/steelsight/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
     --requirement requirements-serve.lock
 
 FROM install AS install-gpu
 COPY requirements-gpu.lock .
-RUN python3 -m pip --python /opt/steelsight/bin/python install --no-cache-dir --no-compile --require-hashes \
+RUN python3 -m pip --python /opt/steelsight/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
     --requirement requirements-gpu.lock
 
 FROM ${BASE_IMAGE} AS runtime
