@@ -1,4 +1,4 @@
-"""python -m app serve | dashboard | simulate | export.
+"""python -m app serve | keys | dashboard | simulate | export.
 
 Exit code 0 done, 1 the server could not start, 2 wrong usage or settings.
 """
@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from app.access import command as keys
 from app.dashboard import command as dashboard
 from app.process import StartError, serve
 from app.review import command as export
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     for name, metavar in {"host": "ADDRESS", "port": "N", "workers": "N", "models": "DIR"}.items():
         serve.add_argument(f"--{name}", metavar=metavar, help=Settings.model_fields[name].description)
     serve.set_defaults(run=run_serve)
-    for add in (dashboard.add_command, simulate.add_command, export.add_command):
+    for add in (keys.add_command, dashboard.add_command, simulate.add_command, export.add_command):
         add(commands)
     return top
 

@@ -42,6 +42,12 @@ class ServiceCode(StrEnum):
     REQUEST_ID_REUSED = "request_id_reused"
     ARCHIVE_FULL = "archive_full"
     EXPLAIN_UNAVAILABLE = "explain_unavailable"
+    KEY_MISSING = "key_missing"
+    KEY_INVALID = "key_invalid"
+    SCOPE_MISSING = "scope_missing"
+    CAMERA_FORBIDDEN = "camera_forbidden"
+    RATE_LIMITED = "rate_limited"
+    KEYS_UNAVAILABLE = "keys_unavailable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -80,12 +86,21 @@ STATUS: Mapping[Code, HTTPStatus] = {
     ServiceCode.REQUEST_ID_REUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
     ServiceCode.ARCHIVE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.EXPLAIN_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.KEY_MISSING: HTTPStatus.UNAUTHORIZED,
+    ServiceCode.KEY_INVALID: HTTPStatus.UNAUTHORIZED,
+    ServiceCode.SCOPE_MISSING: HTTPStatus.FORBIDDEN,
+    ServiceCode.CAMERA_FORBIDDEN: HTTPStatus.FORBIDDEN,
+    ServiceCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    ServiceCode.KEYS_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 # A full server is free again within a frame or two; a model is loaded or chosen in seconds.
 RETRY_AFTER_S: Mapping[Code, int] = {ServiceCode.OVERLOADED: 1, ServiceCode.MODEL_LOADING: 1}
 RETRY_AFTER_DEFAULT_S = 5
+
+# RFC 6750, 3.1: a request without a key is told of no error.
+CHALLENGE: Mapping[Code, str] = {ServiceCode.KEY_INVALID: 'Bearer error="invalid_token"'}
 
 ExceptionHandler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
@@ -96,12 +111,16 @@ FRAMEWORK_CODES = {
 
 
 class Refusal(Exception):
-    """What the service refuses; `SteelsightError` is its like in the domain."""
+    """What the service refuses; `SteelsightError` is its like in the domain.
 
-    def __init__(self, code: Code, message: str) -> None:
+    retry_after_s: when to ask again, where that follows from more than the code.
+    """
+
+    def __init__(self, code: Code, message: str, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 def problem_document(record: RequestRecord, code: Code, detail: str, status: int | None = None) -> Problem:
@@ -116,17 +135,21 @@ def problem_document(record: RequestRecord, code: Code, detail: str, status: int
     )
 
 
-def problem(record: RequestRecord, code: Code, detail: str, status: int | None = None) -> Response:
+def problem(
+    record: RequestRecord, code: Code, detail: str, status: int | None = None, retry_after_s: int | None = None
+) -> Response:
     """The problem document of one refusal; its code goes into the request's record.
 
-    status: what to answer if not the code's own.
+    status: what to answer if not the code's own. retry_after_s: when to ask again, if not when the code says.
     """
     record.code = code
     answered = status or STATUS[code]
     document = problem_document(record, code, detail, answered)
     headers = {}
-    if answered == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_S.get(code, RETRY_AFTER_DEFAULT_S))
+    if answered in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        headers["Retry-After"] = str(retry_after_s or RETRY_AFTER_S.get(code, RETRY_AFTER_DEFAULT_S))
+    if answered == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE.get(code, "Bearer")
     if code in (ServiceCode.BODY_TOO_LARGE, ServiceCode.BODY_TIMEOUT):
         # The rest of the body may still come, at whatever pace and length: RFC 9110, 15.5.9 and 15.5.14.
         headers["Connection"] = "close"
@@ -136,7 +159,8 @@ def problem(record: RequestRecord, code: Code, detail: str, status: int | None =
 async def refused(request: Request, error: Exception) -> Response:
     """A refusal of the domain or of the service."""
     assert isinstance(error, SteelsightError | Refusal)
-    return problem(RequestRecord.of(request), error.code, error.message)
+    later = error.retry_after_s if isinstance(error, Refusal) else None
+    return problem(RequestRecord.of(request), error.code, error.message, retry_after_s=later)
 
 
 async def parameters_invalid(request: Request, error: Exception) -> Response:

@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from sqlalchemy import Connection
 
 from app import recording, tracing
+from app.access.gate import Gate
+from app.access.keys import Keys
 from app.batching import InspectionPool
 from app.errors import HANDLERS
 from app.explaining import Explaining
@@ -45,6 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(
         settings,
         metrics,
+        # Every kind of token that the gate knows.
+        Gate(settings.access, settings.host, [Keys(settings.home)]),
         slot,
         pool,
         Shadow(slot.loader, metrics, pool.spare, told=partial(_keep, record) if record else None),
@@ -59,7 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Inspection of steel surfaces: a frame comes in, a verdict goes out.",
         version=API_VERSION,
         lifespan=lifespan,
-        openapi_url=docs.OPENAPI_URL,
+        # `routes/docs.py` serves it, as all pages: with what each route says of who may use it.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # A redirect would be a second request for a client that may not follow it; a wrong path is a 404.
@@ -84,6 +89,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Everything that runs beside the requests, for as long as the application does; what begins last ends first."""
     service: Service = app.state.service
     async with AsyncExitStack() as running:
+        await asyncio.to_thread(service.gate.refresh)
         running.callback(service.slot.close)
         running.callback(service.explaining.close)
         running.callback(service.shadow.close)
@@ -99,7 +105,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if service.settings.workers > 1:
             # A connection goes to any worker: whoever saw one of them ready must not meet another that still loads.
             await service.slot.refresh()
-        watches = [service.slot.watch(), service.shadow.watch()]
+        watches = [service.slot.watch(), service.shadow.watch(), service.gate.watch()]
         if record:
             watches.append(Housekeeping(service.settings, record).run())
         for watch in watches:

@@ -6,6 +6,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access.principal import ANYBODY
 from app.errors import ServiceCode, problem
 from app.metrics import Metrics
 from app.requests import STATUS_UNANSWERED, RequestRecord, request_id
@@ -74,6 +75,7 @@ class RecordingMiddleware:
             verdict=record.verdict,
             version=record.version,
             code=record.code,
+            principal=record.principal.actor if record.principal is not ANYBODY else None,
             client=client[0] if client else None,
             exc_info=record.error,
         )

@@ -18,6 +18,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app import logs
+from app.access.gate import is_loopback
+from app.access.keys import Keys
+from app.access.watched import AccessError
 from app.archive import ArchiveError, open_archive
 from app.main import create_app
 from app.plant import PlantError, load_plant
@@ -43,6 +46,7 @@ def serve(settings: Settings) -> None:
     # raises them again once it is done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _data_root(settings):
+        _require_guard(settings)
         _prepare_record(settings)
         _listen_and_serve(settings)
 
@@ -122,6 +126,23 @@ def _data_root(settings: Settings) -> Iterator[None]:
         except OSError as error:
             raise StartError(f"the data root {root} cannot be used: {error.strerror}") from error
         yield
+
+
+def _require_guard(settings: Settings) -> None:
+    """Beyond this machine nobody is let in without a key, and a server that would let nobody in does not start."""
+    try:
+        anybody = Keys(settings.home).require()
+    except AccessError as error:
+        if settings.access != "open":
+            raise StartError(str(error)) from error
+        return
+    if anybody or settings.access == "open" or (settings.access == "auto" and is_loopback(settings.host)):
+        return
+    where = f"to listen on {settings.host}" if settings.access == "auto" else "with STEELSIGHT_ACCESS=keys"
+    raise StartError(
+        f"there is no key, and {where} one is needed: make one with `python -m app keys create NAME --scope inspect "
+        "read` (in a container: in the same volume), or set STEELSIGHT_ACCESS=open where another layer guards"
+    )
 
 
 def _prepare_record(settings: Settings) -> None:

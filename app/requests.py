@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.types import Scope
 
+from app.access.principal import ANYBODY, Principal
+
 if TYPE_CHECKING:
     from app.replies import Stages
 
@@ -29,6 +31,7 @@ class RequestRecord:
     """Filled in as the request is served; logged and counted once when it ends.
 
     started: `time.perf_counter()` at arrival. code: of a refusal. stages: of an inspection of one frame.
+    principal: who asks, once somebody was let in.
     """
 
     request_id: str
@@ -39,6 +42,7 @@ class RequestRecord:
     version: str | None = None
     error: BaseException | None = None
     stages: "Stages | None" = None
+    principal: Principal = ANYBODY
 
     @classmethod
     def of(cls, request: Request) -> "RequestRecord":

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from app.access.declared import Requires
 from app.parameters import StrictQuery
 
 # The reply's bytes, which are JSON.
@@ -37,15 +38,19 @@ class BareRoute(APIRoute):
         self._parsed = model.parsed
         self._kept = lru_cache(QUERIES_KEPT)(model.parsed)
         self._serve = endpoint
+        # Dependencies are not run here: who may use the route is asked by hand.
+        (self._requires,) = (each.dependency for each in self.dependencies if isinstance(each.dependency, Requires))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request whose path is this route's."""
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
+        request = Request(scope, receive)
+        self._requires.admit(request)
         query_string: bytes = scope["query_string"]
         query = (self._kept if len(query_string) <= QUERY_KEPT_BYTES else self._parsed)(query_string)
-        reply = await self._serve(Request(scope, receive), query)
+        reply = await self._serve(request, query)
         length = str(len(reply)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -9,6 +9,7 @@ from fastapi import Depends
 from starlette.requests import ClientDisconnect, Request
 
 from app import recording
+from app.access.gate import Gate
 from app.batching import InspectionPool
 from app.errors import Code, Refusal, ServiceCode
 from app.explaining import Explaining
@@ -30,6 +31,7 @@ class Service:
 
     settings: Settings
     metrics: Metrics
+    gate: Gate
     slot: ModelSlot
     pool: InspectionPool
     shadow: Shadow

@@ -104,6 +104,11 @@ class Settings(BaseModel):
         default_factory=lambda known: Path(known["home"]) / "plant.toml",
         description="What the plant says of its cameras, rolls and acceptance; `home`/plant.toml unless set.",
     )
+    access: Literal["auto", "keys", "open"] = Field(
+        "auto",
+        description="`auto` asks for keys once there is one, and always beyond loopback; `keys` asks always; `open` "
+        "never, where another layer guards.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     shutdown_seconds: int = Field(
         30, ge=0, le=3600, description="Time for requests in flight to finish after SIGTERM or Ctrl-C."

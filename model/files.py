@@ -7,10 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace the file in one step that a crash cannot halve, and that outlives a power cut."""
+def replace_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Replace the file in one step that a crash cannot halve, and that outlives a power cut.
+
+    mode: its permissions, from before anything stands in it; None: as the process makes files.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with beside.open("w", encoding="utf-8") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from app.access.declared import READ, REFUSALS, REVIEW
 from app.bodies import read_bytes
 from app.coil import replies
 from app.coil.acceptance import severities
@@ -62,7 +63,7 @@ class IdRoute(APIRoute):
         return found, child
 
 
-router = APIRouter(prefix="/v1/coils", tags=["coils"], route_class=IdRoute)
+router = APIRouter(prefix="/v1/coils", tags=["coils"], route_class=IdRoute, responses=REFUSALS)
 
 CoilId = Annotated[Name, Path(description="As frames name it; `/` in it is written `%2F`.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Most rows of one page.")]
@@ -84,6 +85,7 @@ def now() -> datetime:
 
 @router.post(
     "",
+    dependencies=[REVIEW],
     summary="Announce a coil",
     status_code=201,
     responses={
@@ -113,7 +115,7 @@ async def announce(request: Request, response: Response, service: Current) -> Su
     return summary
 
 
-@router.post("/{coil_id}/close", summary="Close a coil", responses=problems(404, 503))
+@router.post("/{coil_id}/close", dependencies=[REVIEW], summary="Close a coil", responses=problems(404, 503))
 async def close(coil_id: CoilId, service: Current) -> SummaryReply:
     """No more of it is to come. Closing it twice changes nothing; a frame that comes late is a part of it still."""
 
@@ -124,7 +126,7 @@ async def close(coil_id: CoilId, service: Current) -> SummaryReply:
     return await service.store.write(closed)
 
 
-@router.get("", summary="Coils", responses=problems(422, 503))
+@router.get("", dependencies=[READ], summary="Coils", responses=problems(422, 503))
 def listed(
     service: Current, state: replies.State | None = None, limit: Limit = 50, cursor: Cursor = None
 ) -> CoilsReply:
@@ -137,13 +139,13 @@ def listed(
     return CoilsReply(coils=[_told(each) for each in found[:limit]], next=more)
 
 
-@router.get("/{coil_id}", summary="One coil", responses=problems(404, 503))
+@router.get("/{coil_id}", dependencies=[READ], summary="One coil", responses=problems(404, 503))
 def one(coil_id: CoilId, service: Current) -> CoilReply:
     """What was seen of it and what was not, what was found, whether it may go on, and what repeats."""
     return replies.detail(_examined(service, coil_id))
 
 
-@router.get("/{coil_id}/events", summary="Events of a coil", responses=problems(404, 422, 503))
+@router.get("/{coil_id}/events", dependencies=[READ], summary="Events of a coil", responses=problems(404, 422, 503))
 def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor = None) -> EventsReply:
     """All that the network told of, along the strip."""
     after = None if cursor is None else _place(cursor)
@@ -159,6 +161,7 @@ def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor
 
 @router.get(
     "/{coil_id}/map",
+    dependencies=[READ],
     summary="Map of a coil",
     response_model=MapReply,
     responses={
@@ -179,7 +182,13 @@ def strip(coil_id: CoilId, service: Current, format: MapFormat = MapFormat.JSON)
     return Response(png(drawn), media_type="image/png")
 
 
-@router.get("/{coil_id}/report", summary="Report of a coil", response_class=HTMLResponse, responses=problems(404, 503))
+@router.get(
+    "/{coil_id}/report",
+    dependencies=[READ],
+    summary="Report of a coil",
+    response_class=HTMLResponse,
+    responses=problems(404, 503),
+)
 def printed(coil_id: CoilId, service: Current) -> HTMLResponse:
     """One page to print and to hand on: the verdict, why, and on what it stands."""
     return HTMLResponse(report(_examined(service, coil_id), now()))

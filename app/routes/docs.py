@@ -6,7 +6,10 @@ import fastapi_offline
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse
+
+from app.access.declared import OPEN
 
 OPENAPI_URL = "/openapi.json"
 ASSETS_URL = "/docs/assets"
@@ -18,7 +21,13 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data:; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[OPEN])
+
+
+@router.get(OPENAPI_URL)
+async def description(request: Request) -> JSONResponse:
+    """The API for programs to read."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

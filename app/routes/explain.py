@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.access.declared import READ, REFUSALS
 from app.bodies import read_frame
 from app.explain.messages import Of, Part, Question
 from app.explain.schemas import Explanation
@@ -22,7 +23,7 @@ from app.store.numbers import inspection_id
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame, PixelFormat, decode
 
-router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[Depends(each_once)])
+router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[READ, Depends(each_once)], responses=REFUSALS)
 
 LayerName = Annotated[str, Path(max_length=100, description="A stage's `name`.")]
 PNG: dict[int | str, dict[str, Any]] = {

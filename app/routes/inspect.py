@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
+from app.access.declared import INSPECT, REFUSALS
 from app.batching import Inspected
 from app.bodies import images, read_batch, read_frame
 from app.errors import Code, Refusal, ServiceCode, problem_document
@@ -18,7 +19,7 @@ from app.schemas import BatchReply, FailedInspection, InspectionReply
 from app.service import Service, service_of
 from model.errors import SteelsightError
 
-router = APIRouter(prefix="/v1", tags=["inspection"], route_class=BareRoute)
+router = APIRouter(prefix="/v1", tags=["inspection"], route_class=BareRoute, dependencies=[INSPECT], responses=REFUSALS)
 
 
 @router.post(

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.access.declared import READ, REFUSALS
 from app.complaints import echo
 from app.conditional import answered, unchanged
 from app.errors import Refusal, ServiceCode
@@ -27,7 +28,7 @@ EVENTS = "text/event-stream"
 # Proxies that hold a reply back until it is whole would hold this one back for ever.
 UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-router = APIRouter(prefix="/v1", tags=["live"])
+router = APIRouter(prefix="/v1", tags=["live"], dependencies=[READ], responses=REFUSALS)
 
 
 async def _listening(

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
+from app.access.declared import READ, REFUSALS
 from app.errors import Refusal, ServiceCode
 from app.openapi import problems
 from app.service import Current
@@ -40,7 +41,7 @@ HEADERS = {
     "Cache-Control": "private, max-age=3600",
 }
 
-router = APIRouter(prefix="/v1/models/{version}/report", tags=["models"])
+router = APIRouter(prefix="/v1/models/{version}/report", tags=["models"], dependencies=[READ], responses=REFUSALS)
 
 Version = Annotated[str, Path(max_length=100, description="A published version's name.")]
 Name = Annotated[str, Path(max_length=200, description="`report.json`, `model-card.md`, or another that is listed.")]

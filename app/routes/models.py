@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from app import catalogue
+from app.access.declared import ADMIN, READ, REFUSALS
 from app.bodies import read_bytes
 from app.catalogue import ChangeReply, DifferencesReply, ModelsReply, ShadowReply, ShareRequest, VersionDetails
 from app.complaints import complaints
@@ -19,25 +20,27 @@ from model.registry import Change
 # `{"share": 0.1}`, and room for a client that formats it.
 MAX_SHARE_BYTES = 1024
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=REFUSALS)
 
 Version = Annotated[str, Path(max_length=100, description="A published version's name.")]
 
 
 # Not async: manifests are files, and FastAPI moves it to a thread.
-@router.get("", summary="All versions")
+@router.get("", dependencies=[READ], summary="All versions")
 def models(service: Current) -> ModelsReply:
     """Every published version with its figures, the active one, and what the worker that answers has loaded."""
     return catalogue.models(service.slot.loader.registry, service.slot, service.shadow)
 
 
-@router.post("/rollback", summary="Return to the version before", responses=problems(404, 409, 503))
+@router.post(
+    "/rollback", dependencies=[ADMIN], summary="Return to the version before", responses=problems(404, 409, 503)
+)
 async def rollback(service: Current) -> ChangeReply:
     """As activating it; a second rollback goes one further back."""
     return _changed(await service.slot.rollback())
 
 
-@router.get("/shadow/differences", summary="Frames that the shadow judged differently")
+@router.get("/shadow/differences", dependencies=[READ], summary="Frames that the shadow judged differently")
 async def differences(service: Current) -> DifferencesReply:
     """The latest ones that the worker that answers has seen: at most 1000, and none from before its start."""
     return DifferencesReply.model_validate(
@@ -45,13 +48,15 @@ async def differences(service: Current) -> DifferencesReply:
     )
 
 
-@router.get("/{version}", summary="One version", responses=problems(404, 409, 422))
+@router.get("/{version}", dependencies=[READ], summary="One version", responses=problems(404, 409, 422))
 def version_details(version: Version, service: Current) -> VersionDetails:
     """What its manifest says."""
     return catalogue.version_details(service.slot.loader.registry, version)
 
 
-@router.post("/{version}/activate", summary="Serve a version", responses=problems(404, 409, 422, 503))
+@router.post(
+    "/{version}/activate", dependencies=[ADMIN], summary="Serve a version", responses=problems(404, 409, 422, 503)
+)
 async def activate(version: Version, service: Current) -> ChangeReply:
     """Verify, load and warm it beside the one that serves, swap, and make it the active one for all workers.
 
@@ -63,6 +68,7 @@ async def activate(version: Version, service: Current) -> ChangeReply:
 
 @router.post(
     "/{version}/shadow",
+    dependencies=[ADMIN],
     summary="Let a version shadow the active one",
     responses=problems(404, 408, 409, 413, 422, 503),
     openapi_extra={
@@ -81,7 +87,13 @@ async def start_shadow(version: Version, request: Request, service: Current) -> 
     return running
 
 
-@router.delete("/{version}/shadow", summary="End a shadow", responses=problems(404, 422, 503), status_code=204)
+@router.delete(
+    "/{version}/shadow",
+    dependencies=[ADMIN],
+    summary="End a shadow",
+    responses=problems(404, 422, 503),
+    status_code=204,
+)
 async def stop_shadow(version: Version, service: Current) -> None:
     """In all workers; its memory returns. The differences that were found stay readable."""
     await service.shadow.stop(version)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.access.declared import READ, REFUSALS
 from app.archive import MEDIA_TYPES
 from app.conditional import answered, unchanged
 from app.export.csv import MEDIA_TYPE as CSV
@@ -37,7 +38,7 @@ ASK_AGAIN = "private, no-cache"
 IMAGES = {media: {"schema": BINARY} for media in MEDIA_TYPES.values()}
 EXPORTS = {TableFormat.CSV: (as_csv, CSV), TableFormat.PARQUET: (as_parquet, PARQUET)}
 
-router = APIRouter(prefix="/v1", tags=["record"], dependencies=[Depends(each_once)])
+router = APIRouter(prefix="/v1", tags=["record"], dependencies=[READ, Depends(each_once)], responses=REFUSALS)
 
 
 # Not async, as all that read the record: FastAPI moves them to a thread.

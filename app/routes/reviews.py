@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from starlette.requests import Request
 
+from app.access.declared import READ, REFUSALS, REVIEW
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import Refusal, ServiceCode
@@ -31,13 +32,14 @@ from model.errors import SteelsightError
 # A note of the longest kind in whatever escapes a client writes it, and room to spare.
 MAX_REVIEW_BYTES = 64 * 1024
 
-router = APIRouter(prefix="/v1", tags=["reviews"])
+router = APIRouter(prefix="/v1", tags=["reviews"], responses=REFUSALS)
 
 InspectionId = Annotated[str, Path(max_length=100, description="Of the inspection, as its reply said.")]
 
 
 @router.post(
     "/inspections/{inspection_id}/review",
+    dependencies=[REVIEW],
     summary="Review a frame",
     responses=problems(400, 404, 408, 413, 422, 503),
     openapi_extra={
@@ -62,7 +64,12 @@ async def review(inspection_id: InspectionId, request: Request, service: Current
     return await service.store.write(added)
 
 
-@router.delete("/inspections/{inspection_id}/review", summary="Take a review back", responses=problems(404, 422, 503))
+@router.delete(
+    "/inspections/{inspection_id}/review",
+    dependencies=[REVIEW],
+    summary="Take a review back",
+    responses=problems(404, 422, 503),
+)
 async def undo(
     inspection_id: InspectionId, query: Annotated[UndoQuery, Query()], service: Current
 ) -> ReviewReply | None:
@@ -83,7 +90,7 @@ async def undo(
     return await service.store.write(undone)
 
 
-@router.get("/reviews/queue", summary="Frames to review next", responses=problems(422, 503))
+@router.get("/reviews/queue", dependencies=[READ], summary="Frames to review next", responses=problems(422, 503))
 def review_queue(query: Annotated[QueueQuery, Query()], service: Current) -> QueueReply:
     """Those near a threshold, random samples, and those that a shadow judged otherwise, by turns.
 
@@ -94,14 +101,16 @@ def review_queue(query: Annotated[QueueQuery, Query()], service: Current) -> Que
         return loop.review_queue(connection, query.limit)
 
 
-@router.get("/reviews/rates", summary="Escapes and overkill of live operation", responses=problems(503))
+@router.get(
+    "/reviews/rates", dependencies=[READ], summary="Escapes and overkill of live operation", responses=problems(503)
+)
 def rates(service: Current) -> RatesReply:
     """Of each model version, estimated from the reviewed random samples alone; see docs/review.md."""
     with service.store.reading() as connection:
         return loop.live_rates(connection)
 
 
-@router.get("/reviews/classes", summary="Defect classes to choose from", responses=problems(503))
+@router.get("/reviews/classes", dependencies=[READ], summary="Defect classes to choose from", responses=problems(503))
 def classes(service: Current) -> ClassesReply:
     """Those of the active model, in its order, then others that reviews have named."""
     with service.store.reading() as connection:

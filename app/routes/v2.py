@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import tensors
+from app.access.declared import INSPECT, OPEN, READ
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import STATUS, Code, Refusal, ServiceCode, problem
@@ -32,6 +33,7 @@ SERVER, MODEL = "steelsight", "steelsight"
 # The version of the contract, as in app.main.
 SERVER_VERSION = "1"
 HEAD_LENGTH = "Inference-Header-Content-Length"
+KEPT_HEADERS = ("retry-after", "connection", "www-authenticate")
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -96,18 +98,20 @@ class V2Route(APIRoute):
         async def refusing(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (SteelsightError, Refusal) as error:
+            except SteelsightError as error:
                 return refused(request, error.code, error.message)
+            except Refusal as error:
+                return refused(request, error.code, error.message, error.retry_after_s)
             except RequestValidationError as error:
                 return refused(request, ServiceCode.PARAMETERS_INVALID, complaints(error.errors()))
 
         return refusing
 
 
-def refused(request: Request, code: Code, message: str) -> Response:
+def refused(request: Request, code: Code, message: str, retry_after_s: int | None = None) -> Response:
     """A refusal with the status and headers that its code has everywhere, and the protocol's body."""
-    response = problem(RequestRecord.of(request), code, message)
-    kept = {name: value for name, value in response.headers.items() if name in ("retry-after", "connection")}
+    response = problem(RequestRecord.of(request), code, message, retry_after_s=retry_after_s)
+    kept = {name: value for name, value in response.headers.items() if name in KEPT_HEADERS}
     return _json({"error": f"{code}: {message}"}, response.status_code, kept)
 
 
@@ -116,7 +120,9 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorReply, "description": ", ".join(codes[status])} for status in statuses}
 
 
-router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=V2Route)
+router = APIRouter(
+    prefix="/v2", tags=["open inference protocol"], route_class=V2Route, responses=_refusals(401, 403, 429)
+)
 
 Name = Annotated[str, Path(alias="model", description="`steelsight`.")]
 Version = Annotated[str, Path(description="The active version: no other is loaded.")]
@@ -131,45 +137,55 @@ INFER_BODY: dict[str, Any] = {
 }
 
 
-@router.get("/health/live", summary="The process is up")
+@router.get("/health/live", dependencies=[READ], summary="The process is up")
 async def live() -> Live:
     """Always 200."""
     return Live()
 
 
-@router.get("/health/ready", summary="A model serves", responses=_refusals(503))
+@router.get("/health/ready", dependencies=[READ], summary="A model serves", responses=_refusals(503))
 async def ready(service: Current) -> Ready:
     """As `/readyz`."""
     service.slot.require()
     return Ready()
 
 
-@router.get("", summary="What this server is")
+@router.get("", dependencies=[READ], summary="What this server is")
 async def server_metadata() -> ServerMetadata:
     """Name, version and the extensions it knows."""
     return ServerMetadata()
 
 
-@router.get("/models/{model}", summary="The model's tensors", responses=_refusals(404, 503))
+@router.get("/models/{model}", dependencies=[READ], summary="The model's tensors", responses=_refusals(404, 503))
 async def model_metadata(name: Name, service: Current) -> ModelMetadata:
     """Of the version that serves."""
     return _metadata(_served(service, name))
 
 
-@router.get("/models/{model}/versions/{version}", summary="A version's tensors", responses=_refusals(404, 503))
+@router.get(
+    "/models/{model}/versions/{version}",
+    dependencies=[READ],
+    summary="A version's tensors",
+    responses=_refusals(404, 503),
+)
 async def version_metadata(name: Name, version: Version, service: Current) -> ModelMetadata:
     """Of the named version, which must be the one that serves."""
     return _metadata(_served(service, name, version))
 
 
-@router.get("/models/{model}/ready", summary="The model serves", responses=_refusals(404, 503))
+@router.get("/models/{model}/ready", dependencies=[READ], summary="The model serves", responses=_refusals(404, 503))
 async def model_ready(name: Name, service: Current) -> ModelReady:
     """As `/readyz`."""
     _served(service, name)
     return ModelReady(name=name)
 
 
-@router.get("/models/{model}/versions/{version}/ready", summary="A version serves", responses=_refusals(404, 503))
+@router.get(
+    "/models/{model}/versions/{version}/ready",
+    dependencies=[READ],
+    summary="A version serves",
+    responses=_refusals(404, 503),
+)
 async def version_ready(name: Name, version: Version, service: Current) -> ModelReady:
     """Whether the named version is the one that serves."""
     _served(service, name, version)
@@ -178,6 +194,7 @@ async def version_ready(name: Name, version: Version, service: Current) -> Model
 
 @router.post(
     "/models/{model}/infer",
+    dependencies=[INSPECT],
     summary="Score tiles",
     responses=_refusals(400, 404, 408, 413, 415, 422, 503, 504),
     openapi_extra={"requestBody": INFER_BODY},
@@ -189,6 +206,7 @@ async def infer(name: Name, request: Request, service: Current) -> Response:
 
 @router.post(
     "/models/{model}/versions/{version}/infer",
+    dependencies=[INSPECT],
     summary="Score tiles with the named version",
     responses=_refusals(400, 404, 408, 413, 415, 422, 503, 504),
     openapi_extra={"requestBody": INFER_BODY},
@@ -198,7 +216,7 @@ async def infer_version(name: Name, version: Version, request: Request, service:
     return await _infer(request, service, partial(_served, service, name, version))
 
 
-@router.api_route("/{rest:path}", methods=METHODS, include_in_schema=False)
+@router.api_route("/{rest:path}", dependencies=[OPEN], methods=METHODS, include_in_schema=False)
 async def unknown(request: Request) -> Response:
     """What no other path here is, refused as the protocol wants it."""
     others = [route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is not unknown]

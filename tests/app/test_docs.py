@@ -64,7 +64,7 @@ def test_the_description_has_all_three_forms_and_all_refusals():
     assert {"image/png", "image/jpeg", "multipart/form-data", "application/octet-stream"} <= set(
         operation["requestBody"]["content"]
     )
-    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "401", "403", "408", "413", "415", "422", "429", "503", "504"}
     assert all(
         list(response["content"]) == ["application/problem+json"]
         for status, response in operation["responses"].items()

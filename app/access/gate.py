@@ -1,0 +1,116 @@
+"""The gate: from a request's headers to who asks, or to the refusal.
+
+Each kind of token plugs in as `Credentials`, told apart by how its tokens begin.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
+
+from app.access.principal import ANYBODY, Principal, Scope
+from app.errors import Refusal, ServiceCode
+
+# At most so often the files are looked at; a revoked key ends within about that.
+LOOK_S = 1.0
+MISSING = (
+    "this server asks for a key: send the header `Authorization: Bearer sk_...` (or `X-API-Key: sk_...`); "
+    "`python -m app keys create NAME --scope SCOPE` makes one"
+)
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Credentials(Protocol):
+    """One kind of token, such as the keys."""
+
+    @property
+    def prefix(self) -> bytes:
+        """What its tokens begin with."""
+
+    @property
+    def exist(self) -> bool:
+        """Whether anybody was ever given any: then the server is not open. True if nobody can tell."""
+
+    def principal(self, token: bytes) -> Principal:
+        """Whose token it is. Raises `Refusal` (key_invalid, keys_unavailable)."""
+
+    def refresh(self) -> None:
+        """Look whether something has changed; called from a thread."""
+
+
+class Gate:
+    """Who is let in. mode: the setting `access`. host: the address that the server listens on."""
+
+    def __init__(self, mode: Literal["auto", "keys", "open"], host: str, kinds: Sequence[Credentials]) -> None:
+        self._kinds = kinds
+        self._never_open = mode == "keys" or (mode == "auto" and not is_loopback(host))
+        self._always_open = mode == "open"
+
+    @property
+    def open(self) -> bool:
+        """Whether no key is asked for."""
+        if self._never_open:
+            return False
+        return self._always_open or not any(kind.exist for kind in self._kinds)
+
+    def admit(self, headers: Headers, needed: Scope) -> Principal:
+        """Who asks for something that needs a scope.
+
+        Raises `Refusal` (key_missing, key_invalid, scope_missing, keys_unavailable).
+        """
+        if self.open:
+            return ANYBODY
+        principal = self._principal(headers)
+        if needed not in principal.scopes:
+            raise Refusal(
+                ServiceCode.SCOPE_MISSING,
+                f"this needs the scope {needed}; {principal.kind} {principal.name!r} has "
+                f"{', '.join(sorted(principal.scopes)) or 'none'}",
+            )
+        return principal
+
+    def refresh(self) -> None:
+        """Look once at what may have changed."""
+        for kind in self._kinds:
+            kind.refresh()
+
+    async def watch(self) -> None:
+        """Look every second, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self.refresh)
+
+    def _principal(self, headers: Headers) -> Principal:
+        token = None
+        for name, value in headers:
+            if name == b"authorization":
+                # Another scheme is another layer's affair, such as a proxy's own password.
+                if value[:7].lower() != b"bearer ":
+                    continue
+                offered = value[7:]
+            elif name == b"x-api-key":
+                offered = value
+            else:
+                continue
+            if token is not None:
+                raise Refusal(ServiceCode.KEY_INVALID, "the request carries two keys; send one")
+            token = offered.strip(b" ")
+        if token is None:
+            raise Refusal(ServiceCode.KEY_MISSING, MISSING)
+        for kind in self._kinds:
+            if token.startswith(kind.prefix):
+                return kind.principal(token)
+        raise Refusal(ServiceCode.KEY_INVALID, "the key is not valid: it does not begin as keys of this server do")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone; a name but `localhost` counts as not.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost", "0.0.0.0", "::", "line.plant")]
+    [True, True, True, True, False, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
