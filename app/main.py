@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from app import recording, tracing
 from app.access.gate import Gate
 from app.access.keys import Keys
+from app.access.rates import Rates
 from app.batching import InspectionPool
 from app.errors import HANDLERS
 from app.explaining import Explaining
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings,
         metrics,
         # Every kind of token that the gate knows.
-        Gate(settings.access, settings.host, [Keys(settings.home)]),
+        Gate(settings.access, settings.host, [Keys(settings.home)], Rates(settings.rate_per_minute)),
         slot,
         pool,
         Shadow(slot.loader, metrics, pool.spare, told=partial(_keep, record) if record else None),

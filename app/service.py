@@ -1,10 +1,11 @@
 """What the routes work with. `app.main` builds it; a route asks for it as a parameter of type `Current`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends
 from starlette.requests import ClientDisconnect, Request
 
@@ -17,12 +18,16 @@ from app.live.feed import Feed
 from app.live.previews import Previews
 from app.metrics import Drop, Metrics
 from app.parameters import BatchQuery
+from app.requests import RequestRecord
 from app.rescoring import Rescoring
 from app.serving import ModelSlot
 from app.settings import Settings
 from app.shadow import Shadow
+from app.store.audit import append
 from app.store.record import Record
 from model.errors import SteelsightError
+
+log = structlog.get_logger("steelsight.audit")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,18 @@ class Service:
         except Exception:
             self.note(query, ServiceCode.INTERNAL_ERROR)
             raise
+
+    async def audit(self, request: Request, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
+        """An act on files that a request has done. What the record cannot take in stands in the log at least."""
+        if self.record is None:
+            return
+        actor = RequestRecord.of(request).principal.actor
+        try:
+            await self.record.write(lambda connection: append(connection, actor, action, subject, detail))
+        except Refusal as error:
+            log.error(
+                "act_not_audited", actor=actor, action=action, subject=subject, detail=detail, reason=error.message
+            )
 
     def note(self, query: BatchQuery, code: Code | Drop) -> None:
         """One frame that was not inspected."""

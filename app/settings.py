@@ -109,6 +109,12 @@ class Settings(BaseModel):
         description="`auto` asks for keys once there is one, and always beyond loopback; `keys` asks always; `open` "
         "never, where another layer guards.",
     )
+    rate_per_minute: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute of a key that has no rate of its own, in each worker; 0 is no bound.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     shutdown_seconds: int = Field(
         30, ge=0, le=3600, description="Time for requests in flight to finish after SIGTERM or Ctrl-C."

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 from app.access.principal import ANYBODY, Principal, Scope
+from app.access.rates import Rates
+from app.complaints import echo
 from app.errors import Refusal, ServiceCode
 
 # At most so often the files are looked at; a revoked key ends within about that.
@@ -42,8 +44,11 @@ class Credentials(Protocol):
 class Gate:
     """Who is let in. mode: the setting `access`. host: the address that the server listens on."""
 
-    def __init__(self, mode: Literal["auto", "keys", "open"], host: str, kinds: Sequence[Credentials]) -> None:
+    def __init__(
+        self, mode: Literal["auto", "keys", "open"], host: str, kinds: Sequence[Credentials], rates: Rates
+    ) -> None:
         self._kinds = kinds
+        self._rates = rates
         self._never_open = mode == "keys" or (mode == "auto" and not is_loopback(host))
         self._always_open = mode == "open"
 
@@ -57,11 +62,12 @@ class Gate:
     def admit(self, headers: Headers, needed: Scope) -> Principal:
         """Who asks for something that needs a scope.
 
-        Raises `Refusal` (key_missing, key_invalid, scope_missing, keys_unavailable).
+        Raises `Refusal` (key_missing, key_invalid, scope_missing, rate_limited, keys_unavailable).
         """
         if self.open:
             return ANYBODY
         principal = self._principal(headers)
+        self._rates.count(principal)
         if needed not in principal.scopes:
             raise Refusal(
                 ServiceCode.SCOPE_MISSING,
@@ -102,6 +108,18 @@ class Gate:
             if token.startswith(kind.prefix):
                 return kind.principal(token)
         raise Refusal(ServiceCode.KEY_INVALID, "the key is not valid: it does not begin as keys of this server do")
+
+
+def require_camera(principal: Principal, camera_id: str | None) -> None:
+    """Whether somebody may send frames that name this camera. Raises `Refusal` (camera_forbidden)."""
+    if principal.cameras is None or camera_id in principal.cameras:
+        return
+    named = "names none" if camera_id is None else f"names {echo(camera_id)}"
+    raise Refusal(
+        ServiceCode.CAMERA_FORBIDDEN,
+        f"{principal.kind} {principal.name!r} sends frames of {', '.join(sorted(map(echo, principal.cameras)))} alone; "
+        f"the request {named}",
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from app.access.declared import READ, REFUSALS, REVIEW
+from app.access.declared import READ, REFUSALS, REVIEW, principal_of
 from app.bodies import read_bytes
 from app.coil import replies
 from app.coil.acceptance import severities
@@ -33,7 +33,7 @@ from app.errors import Refusal, ServiceCode
 from app.openapi import problems
 from app.parameters import Name
 from app.service import Current, Service
-from app.store import coils
+from app.store import audit, coils
 from app.store.coils import EventPlace, Summary
 from app.store.schema import EPOCH
 
@@ -105,9 +105,12 @@ async def announce(request: Request, response: Response, service: Current) -> Su
     Announcing it again adds what was not told before, and changes nothing else.
     """
     told = await _announcement(request, service.settings.body_seconds)
+    actor = principal_of(request).actor
 
     def opened(connection: Connection) -> tuple[bool, SummaryReply]:
         new = coils.open_coil(connection, told.coil_id, now(), told.length_mm, told.width_mm)
+        if new:
+            audit.append(connection, actor, "coil.open", told.coil_id, told.model_dump(exclude={"coil_id"}))
         return new, _summary(connection, told.coil_id)
 
     new, summary = await service.store.write(opened)
@@ -116,11 +119,13 @@ async def announce(request: Request, response: Response, service: Current) -> Su
 
 
 @router.post("/{coil_id}/close", dependencies=[REVIEW], summary="Close a coil", responses=problems(404, 503))
-async def close(coil_id: CoilId, service: Current) -> SummaryReply:
+async def close(coil_id: CoilId, request: Request, service: Current) -> SummaryReply:
     """No more of it is to come. Closing it twice changes nothing; a frame that comes late is a part of it still."""
+    actor = principal_of(request).actor
 
     def closed(connection: Connection) -> SummaryReply:
-        coils.close_coil(connection, coil_id, now())
+        if coils.close_coil(connection, coil_id, now()):
+            audit.append(connection, actor, "coil.close", coil_id)
         return _summary(connection, coil_id)
 
     return await service.store.write(closed)

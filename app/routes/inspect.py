@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from app.access.declared import INSPECT, REFUSALS
+from app.access.gate import require_camera
 from app.batching import Inspected
 from app.bodies import images, read_batch, read_frame
 from app.errors import Code, Refusal, ServiceCode, problem_document
@@ -35,6 +36,7 @@ async def inspect(request: Request, query: Annotated[InspectQuery, Query()]) -> 
     A repeat of a `request_id` with the same body is answered as it was the first time.
     """
     service, record = service_of(request), RequestRecord.of(request)
+    require_camera(record.principal, query.camera_id)
     pool = service.pool
     with service.noting(query), pool.place():
         inspector = service.slot.require()
@@ -58,6 +60,7 @@ async def inspect_batch(request: Request, query: Annotated[BatchQuery, Query()])
     The status is 200 also if images failed; a request that is itself refused inspects none.
     """
     service, record = service_of(request), RequestRecord.of(request)
+    require_camera(record.principal, query.camera_id)
     pool = service.pool
     with pool.place():
         inspector = service.slot.require()

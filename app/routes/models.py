@@ -35,9 +35,11 @@ def models(service: Current) -> ModelsReply:
 @router.post(
     "/rollback", dependencies=[ADMIN], summary="Return to the version before", responses=problems(404, 409, 503)
 )
-async def rollback(service: Current) -> ChangeReply:
+async def rollback(request: Request, service: Current) -> ChangeReply:
     """As activating it; a second rollback goes one further back."""
-    return _changed(await service.slot.rollback())
+    change = await service.slot.rollback()
+    await service.audit(request, "model.rollback", change.active, {"before": change.before})
+    return _changed(change)
 
 
 @router.get("/shadow/differences", dependencies=[READ], summary="Frames that the shadow judged differently")
@@ -57,13 +59,15 @@ def version_details(version: Version, service: Current) -> VersionDetails:
 @router.post(
     "/{version}/activate", dependencies=[ADMIN], summary="Serve a version", responses=problems(404, 409, 422, 503)
 )
-async def activate(version: Version, service: Current) -> ChangeReply:
+async def activate(version: Version, request: Request, service: Current) -> ChangeReply:
     """Verify, load and warm it beside the one that serves, swap, and make it the active one for all workers.
 
     The reply comes when the worker that answers serves it; the others follow within a second or two. A version that
     cannot be served changes nothing.
     """
-    return _changed(await service.slot.activate(version))
+    change = await service.slot.activate(version)
+    await service.audit(request, "model.activate", change.active, {"before": change.before})
+    return _changed(change)
 
 
 @router.post(
@@ -82,6 +86,7 @@ async def start_shadow(version: Version, request: Request, service: Current) -> 
     """
     wanted = await _share(request, service.settings.body_seconds)
     await service.shadow.start(version, wanted.share)
+    await service.audit(request, "shadow.start", version, {"share": wanted.share})
     running = catalogue.shadowing(service.shadow)
     assert running is not None
     return running
@@ -94,9 +99,10 @@ async def start_shadow(version: Version, request: Request, service: Current) -> 
     responses=problems(404, 422, 503),
     status_code=204,
 )
-async def stop_shadow(version: Version, service: Current) -> None:
+async def stop_shadow(version: Version, request: Request, service: Current) -> None:
     """In all workers; its memory returns. The differences that were found stay readable."""
     await service.shadow.stop(version)
+    await service.audit(request, "shadow.stop", version)
 
 
 async def _share(request: Request, seconds: float) -> ShareRequest:

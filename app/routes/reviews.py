@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from starlette.requests import Request
 
-from app.access.declared import READ, REFUSALS, REVIEW
+from app.access.declared import READ, REFUSALS, REVIEW, principal_of
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import Refusal, ServiceCode
@@ -24,7 +24,7 @@ from app.review.schemas import (
     UndoQuery,
 )
 from app.service import Current
-from app.store import reviews
+from app.store import audit, reviews
 from app.store.inserting import now
 from app.store.numbers import number_of
 from model.errors import SteelsightError
@@ -71,10 +71,10 @@ async def review(inspection_id: InspectionId, request: Request, service: Current
     responses=problems(404, 422, 503),
 )
 async def undo(
-    inspection_id: InspectionId, query: Annotated[UndoQuery, Query()], service: Current
+    inspection_id: InspectionId, query: Annotated[UndoQuery, Query()], request: Request, service: Current
 ) -> ReviewReply | None:
     """The one that counts; the reply is the one before it, which counts again, or null."""
-    number = _number(inspection_id)
+    number, actor = _number(inspection_id), principal_of(request).actor
 
     def undone(connection: Connection) -> ReviewReply | None:
         if reviews.frame_of(connection, number) is None:
@@ -85,6 +85,7 @@ async def undo(
             raise Refusal(
                 ServiceCode.NOT_FOUND, f"no review of inspection {inspection_id} counts, so that none can be taken back"
             ) from None
+        audit.append(connection, actor, "review.undo", inspection_id, {"reviewer": query.reviewer})
         return None if counts is None else ReviewReply.of(counts)
 
     return await service.store.write(undone)

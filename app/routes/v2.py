@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from app import tensors
 from app.access.declared import INSPECT, OPEN, READ
+from app.access.gate import require_camera
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import STATUS, Code, Refusal, ServiceCode, problem
@@ -255,6 +256,7 @@ def _metadata(inspector: Inspector) -> ModelMetadata:
 
 async def _infer(request: Request, service: Service, served: Callable[[], Inspector]) -> Response:
     record = RequestRecord.of(request)
+    require_camera(record.principal, None)
     with service.pool.place():
         inspector = served()
         head_bytes = _head_bytes(request)

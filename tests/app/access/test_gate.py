@@ -7,6 +7,7 @@ import pytest
 from app.access import gate
 from app.access.keys import Keys, create_key, revoke_key
 from app.access.principal import ANYBODY, Scope
+from app.access.rates import Rates
 from app.errors import Refusal, ServiceCode
 
 
@@ -16,7 +17,7 @@ def token(tmp_path):
 
 
 def gate_on(home, mode="auto", host="127.0.0.1"):
-    made = gate.Gate(mode, host, [Keys(home)])
+    made = gate.Gate(mode, host, [Keys(home)], Rates(0))
     made.refresh()
     return made
 
