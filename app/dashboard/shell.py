@@ -108,7 +108,7 @@ def frame(title: str, *, wide: bool = False) -> Iterator[None]:
                     if name == title:
                         entry.props["aria-current"] = "page"
             text("", "fill")
-            Element("button").classes("plain").props('type=button id=theme onclick="steelsight.nextTheme()"')
+            Element("button").classes("plain").props("type=button id=theme")
         Connection()
     # What NiceGUI puts around it is the page's <main>.
     with Element("div").classes("desk-main wide" if wide else "desk-main").props("id=main tabindex=-1"):
@@ -168,7 +168,7 @@ def problem(error: ApiError) -> Element:
         text("⚠", "state-symbol").props("aria-hidden=true")
         text(error.title, "state-title", "h2")
         text(error.detail, "state-advice", "p")
-        ui.link("Try again", "").classes("button").props('href="javascript:location.reload()"')
+        ui.link("Try again", "").classes("button")
     return element
 
 

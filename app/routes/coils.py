@@ -30,7 +30,7 @@ from app.coil.scene import scene
 from app.coil.strip_map import strip_map
 from app.complaints import complaints, echo
 from app.errors import Refusal, ServiceCode
-from app.openapi import problems
+from app.openapi import problems, schema_of
 from app.parameters import Name
 from app.service import Current, Service
 from app.store import audit, coils
@@ -95,7 +95,7 @@ def now() -> datetime:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": AnnounceRequest.model_json_schema()}},
+            "content": {"application/json": {"schema": schema_of(AnnounceRequest)}},
         }
     },
 )

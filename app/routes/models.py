@@ -13,7 +13,7 @@ from app.bodies import read_bytes
 from app.catalogue import ChangeReply, DifferencesReply, ModelsReply, ShadowReply, ShareRequest, VersionDetails
 from app.complaints import complaints
 from app.errors import Refusal, ServiceCode
-from app.openapi import problems
+from app.openapi import problems, schema_of
 from app.service import Current
 from model.registry import Change
 
@@ -76,7 +76,7 @@ async def activate(version: Version, request: Request, service: Current) -> Chan
     summary="Let a version shadow the active one",
     responses=problems(404, 408, 409, 413, 422, 503),
     openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": ShareRequest.model_json_schema()}}}
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ShareRequest)}}}
     },
 )
 async def start_shadow(version: Version, request: Request, service: Current) -> ShadowReply:

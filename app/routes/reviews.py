@@ -11,7 +11,7 @@ from app.access.declared import READ, REFUSALS, REVIEW, principal_of
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import Refusal, ServiceCode
-from app.openapi import problems
+from app.openapi import problems, schema_of
 from app.review import loop
 from app.review.schemas import (
     Box,
@@ -43,7 +43,7 @@ InspectionId = Annotated[str, Path(max_length=100, description="Of the inspectio
     summary="Review a frame",
     responses=problems(400, 404, 408, 413, 422, 503),
     openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": NewReview.model_json_schema()}}}
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(NewReview)}}}
     },
 )
 async def review(inspection_id: InspectionId, request: Request, service: Current) -> ReviewReply:

@@ -24,6 +24,7 @@ from app.access.gate import require_camera
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import STATUS, Code, Refusal, ServiceCode, problem
+from app.openapi import schema_of
 from app.requests import RequestRecord
 from app.service import Current, Service
 from model.errors import ErrorCode, SteelsightError
@@ -132,7 +133,7 @@ INFER_BODY: dict[str, Any] = {
     "required": True,
     "description": "JSON; with the header `Inference-Header-Content-Length`, JSON of that many bytes and the tensor's.",
     "content": {
-        "application/json": {"schema": tensors.Head.model_json_schema(ref_template="#/components/schemas/{model}")},
+        "application/json": {"schema": schema_of(tensors.Head)},
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }

@@ -1,5 +1,6 @@
 """What is written about the API is true and whole, and its pages load nothing from outside."""
 
+import json
 import re
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def test_the_description_has_all_three_forms_and_all_refusals():
     assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/InspectionReply")
 
 
+def test_every_reference_in_the_description_leads_somewhere():
+    description = create_app(Settings()).openapi()
+    references = re.findall(r'"\$ref": "([^"]+)"', json.dumps(description))
+    assert len(references) > 20
+    for reference in references:
+        found = description
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 async def test_a_page_loads_everything_from_here(http, page):
@@ -87,5 +98,8 @@ async def test_a_page_loads_everything_from_here(http, page):
     assert "//" not in re.sub(r"<!--.*?-->|\s//.*", "", answer.text).replace("<!DOCTYPE html>", "")
     # What the bundles themselves would fetch, the browser is told to refuse.
     policy = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
-    assert policy["default-src"] == "'self'"
+    assert policy["default-src"] == "'none'"
     assert not any("http" in sources or "*" in sources for sources in policy.values())
+    assert "unsafe" not in policy["script-src"]
+    assert "unsafe" not in policy["style-src"] or page == "/redoc"
+    assert answer.headers["x-content-type-options"] == "nosniff"

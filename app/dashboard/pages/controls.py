@@ -1,7 +1,6 @@
 """What pages are operated with: a button that is busy while its work is, and a line that says what came of it."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from nicegui import ui
 from nicegui.element import Element
@@ -58,8 +57,3 @@ class Outcome(Element):
         with self, Element("p").classes(classes):
             text(symbol, "symbol").props("aria-hidden=true")
             text(sentence)
-
-
-def style(page_module: str) -> None:
-    """The style sheet beside a page's module, which has its name: for that page alone."""
-    ui.add_css(Path(page_module).with_suffix(".css"))

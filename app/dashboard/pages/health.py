@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from nicegui import ui
 from nicegui.element import Element
 
+from app.dashboard.assets import style
 from app.dashboard.client import ApiError, Json
 from app.dashboard.client_models import or_refusal
 from app.dashboard.pages import health_lights as lights
-from app.dashboard.pages.controls import style
 from app.dashboard.pages.health_lights import Finding, Light
 from app.dashboard.pages.health_readings import Buckets, Readings, percentile, read
 from app.dashboard.pages.parts import Part
@@ -37,7 +37,7 @@ STAGES = {
 @page("/health", "Health")
 async def health() -> None:
     """The page."""
-    style(__file__)
+    style("health.css")
     heading("Health")
     ward = Ward()
     await ward.look()

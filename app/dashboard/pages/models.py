@@ -8,9 +8,10 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
+from app.dashboard.assets import style
 from app.dashboard.client import ApiError, Json
 from app.dashboard.client_models import has_report, or_refusal, report_path
-from app.dashboard.pages.controls import Outcome, button, style
+from app.dashboard.pages.controls import Outcome, button
 from app.dashboard.pages.models_change import Changes
 from app.dashboard.pages.models_words import (
     CHIEF,
@@ -34,7 +35,7 @@ DIFFERENCES_SHOWN = 20
 @page("/models", "Models")
 async def models() -> None:
     """The page."""
-    style(__file__)
+    style("models.css")
     heading("Models")
     board = Board()
     await board.look()

@@ -8,9 +8,9 @@ from nicegui import background_tasks, ui
 from nicegui.element import Element
 from nicegui.events import UploadEventArguments
 
+from app.dashboard.assets import style
 from app.dashboard.client import ApiError, Json
 from app.dashboard.client_models import explain_image, or_refusal
-from app.dashboard.pages.controls import style
 from app.dashboard.pages.network_stages import Story
 from app.dashboard.pages.signs import NONE
 from app.dashboard.shell import Moment, api, empty, heading, page, panel, problem, table, text, verdict
@@ -25,7 +25,7 @@ MAX_UPLOAD_BYTES = 128 * 1024 * 1024
 @page("/network", "Network")
 async def network(inspection: str = "") -> None:
     """The page. inspection: the id of a stored one."""
-    style(__file__)
+    style("network.css")
     heading("Network: from pixels to prediction")
     seen = Seen()
     if inspection:

@@ -9,7 +9,7 @@ from nicegui.events import GenericEventArguments
 
 from app.dashboard.client import Json
 from app.dashboard.pages.network_reach import reaches, told
-from app.dashboard.pages.network_sums import Weighing, legend, number, picture, pixel_grid, sum_table, to_verdict
+from app.dashboard.pages.network_sums import PixelGrid, Weighing, legend, number, picture, sum_table, to_verdict
 from app.dashboard.pages.signs import TIMES
 from app.dashboard.shell import facts, panel, text, verdict
 from app.dashboard.words import percent, probability
@@ -180,7 +180,7 @@ class Story:
                 picture(sheet["source"], "The tile, with the patch marked", "tile-picture")
                 _mark(patch["x"], patch["y"], patch["width"], patch["height"], size, size)
             with Element("figure"):
-                pixel_grid(patch["values"])
+                PixelGrid(patch["values"])
                 text(
                     f"The marked patch, which speaks most for a defect: rows {patch['y']} to "
                     f"{patch['y'] + patch['height'] - 1}, columns {patch['x']} to {patch['x'] + patch['width'] - 1}, "

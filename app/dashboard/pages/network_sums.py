@@ -5,7 +5,6 @@ from functools import partial
 from math import floor, log10
 from typing import Any
 
-from nicegui import ui
 from nicegui.element import Element
 
 from app.dashboard.client import Json
@@ -24,10 +23,6 @@ def number(value: float, digits: int = 4) -> str:
     if not float(written.replace(",", "")):
         written = written.lstrip("-")
     return written.replace("-", MINUS)
-
-
-# Above it black can be read better than white, below it white: both have 4.5:1 there.
-MIDDLE_GREY = 117
 
 
 @dataclass(frozen=True)
@@ -146,14 +141,9 @@ def picture(source: str, alternative: str, classes: str) -> None:
     image.props["alt"] = alternative
 
 
-def pixel_grid(values: list[list[int]]) -> None:
-    """Grey values as numbers on their own grey: one text, for a hundred elements would say no more."""
-    rows = (
-        "".join(
-            f'<td style="background:rgb({v},{v},{v});color:#{"000" if v > MIDDLE_GREY else "fff"}">{v}</td>'
-            for v in row
-        )
-        for row in ([int(value) for value in row] for row in values)
-    )
-    # Integers alone go into it.
-    ui.html(f'<table class="pixel-grid"><tbody><tr>{"</tr><tr>".join(rows)}</tr></tbody></table>', sanitize=False)
+class PixelGrid(Element, component="../static/pixels.js"):
+    """Grey values as numbers on their own grey: one element, for a hundred would say no more."""
+
+    def __init__(self, values: list[list[int]]) -> None:
+        super().__init__()
+        self.props["rows"] = [[int(value) for value in row] for row in values]

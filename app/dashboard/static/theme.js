@@ -17,3 +17,7 @@ const steelsight = {
     steelsight.showTheme();
   },
 };
+// Not on the button itself: the page around it is built by Vue after this, and an attribute would be inline script.
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#theme")) steelsight.nextTheme();
+});
