@@ -115,7 +115,7 @@ def main() -> None:
     limit = machine.gflops * 1e9 / (2 * registry.manifest(version).network.multiply_adds())
     loaded = dict(inspectors(registry, version))
     found = rates(loaded, arguments.seconds, arguments.rounds)
-    frames = {name: "shared" if inspector.sharing else "tile by tile" for name, inspector in loaded.items()}
+    frames = {name: "shared" if inspector.shared else "tile by tile" for name, inspector in loaded.items()}
     print(table(machine, limit, found, frames))
     results = {
         "version": version,

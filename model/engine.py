@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model.calibration import Logits
+from model.cells import CellNetwork, CellPlan
 from model.engines.feed import Maps, network_input
 from model.engines.keras import KerasEngine
 from model.engines.onnx import OnnxEngine
@@ -47,6 +48,9 @@ class Engine(Protocol):
 
     def head(self, windows: Maps) -> Logits:
         """Windows of that map, one a tile, (n, h, w, depth) -> float32 logits of shape (n, outputs)."""
+
+    def cells(self, plan: CellPlan) -> CellNetwork | None:
+        """The network made for cells, where it shares convolutions and this runtime gains by it; see `model.cells`."""
 
 
 ENGINES = {

@@ -20,7 +20,8 @@ from model.image import Frame
 from model.quality import Quality
 from model.registry import Registry
 from model.seam import judge_seam
-from model.sliding import Sharing
+from model.sharing import Sharing, obstacle
+from model.sliding import SharedNetwork
 from model.tiling import Event, Fit, Probabilities, TileGrid
 from model.verdict import Thresholds, Verdict, decide
 
@@ -58,10 +59,11 @@ class Inspection:
 
 
 class _Cover(NamedTuple):
-    """A frame as its tiles see it, and where they lie on it."""
+    """A frame as its tiles see it, where they lie on it, and how they are scored."""
 
     frame: Frame
     grid: TileGrid
+    method: Method
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Inspector:
     """One loaded model version, ready to judge frames; safe to use from several threads at once.
 
     classes: ok first. Where the engine has one logit, the only other one is "defect", and events name no class.
-    sharing: how frames of several tiles share convolutions; None: they are scored tile by tile.
+    shared: what scores frames of several tiles with shared convolutions; None: they are scored tile by tile.
     """
 
     version: str
@@ -78,7 +80,7 @@ class Inspector:
     thresholds: Thresholds
     fitting: Fitting
     classes: tuple[str, ...] = ("ok", "defect")
-    sharing: Sharing | None = None
+    shared: SharedNetwork | None = None
 
     @classmethod
     def load(
@@ -95,8 +97,8 @@ class Inspector:
         if stride is not None:
             fitting = fitting.model_copy(update={"stride": min(stride, fitting.tile)})
         opened = open_engine(precision.chosen(engine, manifest), folder, threads)
-        sharing = _sharing(opened, manifest, fitting)
-        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes, sharing)
+        shared = _shared(opened, manifest, fitting)
+        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes, shared)
 
     def inspect(self, frame: Frame, overlap: int = 0) -> Inspection:
         """Judge one uint8 frame of shape (height, width), each side at least 2 px; overlap: as for `inspect_all`."""
@@ -113,11 +115,11 @@ class Inspector:
             return []
         repeated = list(overlaps or repeat(0, len(frames)))
         covers = [self._cover(frame, overlap) for frame, overlap in zip(frames, repeated, strict=True)]
-        in_tiles = iter(self._logits_of_each([cover for cover in covers if self._method(cover) == "tiles"]))
+        in_tiles = iter(self._logits_of_each([cover for cover in covers if cover.method == "tiles"]))
         judged = []
         for frame, cover, overlap in zip(frames, covers, repeated, strict=True):
-            if self.sharing is not None and self._method(cover) == "shared":
-                logits = sliding.frame_logits(self.engine, self.sharing, cover.frame, cover.grid)
+            if self.shared is not None and cover.method == "shared":
+                logits = self.shared.logits(cover.frame, cover.grid)
             else:
                 logits = next(in_tiles)
             judged.append(self._judged(frame, cover, logits, overlap))
@@ -139,12 +141,8 @@ class Inspector:
         """Run the engine once on blank tiles and a frame, so that the first one does not pay for its start."""
         size = self.fitting.tile
         self.engine.logits(np.zeros((WARM_TILES, size, size), np.uint8))
-        if self.sharing is not None:
-            self.inspect(np.zeros((2 * size, 2 * size), np.uint8))
-
-    def _method(self, cover: _Cover) -> Method:
-        """Several tiles share what they can; a single one has nobody to share with, and goes into a batch."""
-        return "shared" if self.sharing is not None and len(cover.grid) > 1 else "tiles"
+        if self.shared is not None:
+            self.inspect(np.zeros((2 * size, 8 * size), np.uint8))
 
     def _judged(self, frame: Frame, cover: _Cover, logits: Logits, overlap: int) -> Inspection:
         """What the logits of a frame's tiles, (tiles, outputs) row by row, say of it."""
@@ -172,7 +170,7 @@ class Inspector:
             width=width,
             scores=scores,
             grid=grid,
-            method=self._method(cover),
+            method=cover.method,
         )
 
     def _cover(self, frame: Frame, overlap: int) -> _Cover:
@@ -180,19 +178,20 @@ class Inspector:
             raise ValueError(f"an overlap of {overlap} rows leaves nothing new of a frame of {len(frame)} rows")
         tile, stride = self.fitting.tile, self.fitting.stride
         if self.fitting.fit is Fit.RESIZE:
-            return _Cover(tiling.resize(frame, tile), TileGrid.cover(tile, tile, tile, stride))
+            return _Cover(tiling.resize(frame, tile), TileGrid.cover(tile, tile, tile, stride), "tiles")
         covered = tiling.extend(frame, tile)
         height, width = covered.shape
-        return _Cover(covered, TileGrid.cover(height, width, tile, stride, overlap))
+        grid = TileGrid.cover(height, width, tile, stride, overlap)
+        return _Cover(covered, grid, "shared" if self.shared is not None and self.shared.pays(grid) else "tiles")
 
     def _logits_of_each(self, covers: Sequence[_Cover]) -> list[Logits]:
         """Logits of the tiles of each frame, in order; the frames share batches."""
         if not covers:
             return []
-        logits = self._logits(_packed(grid.batches(covered, BATCH_TILES) for covered, grid in covers))
+        logits = self._logits(_packed(cover.grid.batches(cover.frame, BATCH_TILES) for cover in covers))
         if len(covers) == 1:
             return [logits]
-        return np.split(logits, np.cumsum([len(grid) for _, grid in covers])[:-1])
+        return np.split(logits, np.cumsum([len(cover.grid) for cover in covers])[:-1])
 
     def _logits(self, batches: Iterable[Frame]) -> Logits:
         return _joined([self.engine.logits(batch) for batch in batches])
@@ -204,19 +203,20 @@ class Inspector:
         return np.asarray(np.array(self.classes[1:])[defect_class_logits(logits).argmax(axis=1)])
 
 
-def _sharing(engine: Engine, manifest: Manifest, fitting: Fitting) -> Sharing | None:
-    """How frames share convolutions; None where this engine, network or stride cannot.
+def _shared(engine: Engine, manifest: Manifest, fitting: Fitting) -> SharedNetwork | None:
+    """What scores frames with shared convolutions; None where this engine, network or stride cannot.
 
     Where they could but, on a generated frame, do not give the logits of the tiles, the tiles are right: their
     logits are what was evaluated. The frames then take longer, and the log says why.
     """
     if fitting.fit is Fit.RESIZE or not engine.shares_convolutions:
         return None
-    if reason := sliding.obstacle(manifest.network, fitting.stride):
+    if reason := obstacle(manifest.network, fitting.stride):
         log.info("version %s scores frames tile by tile: %s", manifest.version, reason)
         return None
     sharing = Sharing.of(manifest.network)
-    difference = sliding.disagreement(engine, sharing, fitting.stride)
+    shared = sliding.shared_network(engine, sharing, fitting.stride)
+    difference = sliding.disagreement(engine, shared, sharing, fitting.stride)
     # Written so that a difference that is none (NaN) is too large.
     if not difference <= engine.rounding:
         log.warning(
@@ -225,7 +225,7 @@ def _sharing(engine: Engine, manifest: Manifest, fitting: Fitting) -> Sharing | 
             manifest.version, engine.name, difference, engine.rounding,
         )  # fmt: skip
         return None
-    return sharing
+    return shared
 
 
 def _packed(frames: Iterable[Iterable[Frame]]) -> Iterator[Frame]:

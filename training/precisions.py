@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,11 @@ from model.engine import Engine, OnnxEngine, OpenVinoBf16Engine, OpenVinoEngine,
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame
 from model.inspector import BATCH_TILES, Inspector
+from model.network import NetworkConfig
 from model.precision import judge
+from model.sharing import Sharing, obstacle
+from model.sliding import SharedNetwork, shared_network
+from model.tiling import TileGrid
 from model.verdict import Thresholds
 from training.quantize import save_int8
 from training.scoring import unpublished
@@ -27,7 +32,7 @@ from training.scoring import unpublished
 MEASURED = (OpenVinoEngine.name, OpenVinoBf16Engine.name, OpenVinoInt8Engine.name)
 # The best of so many rounds counts: other work on the machine only ever makes one slower.
 RACE_ROUNDS, RACE_SECONDS = 4, 0.05
-# Scored one by one, as whole frames of one tile: enough of them to see a trunk or head that went wrong.
+# As many go into the frames that are scored with shared convolutions: enough to see a trunk or head that went wrong.
 SHARED_TILES = 100
 
 
@@ -35,10 +40,11 @@ SHARED_TILES = 100
 class Measured:
     """What engines are measured by: the Keras model, with the version's calibrator, on labelled tiles.
 
-    logits: its own of the tiles. tiles: uint8 (n, size, size). defect: their labels, (n,).
+    network: its layers. logits: its own of the tiles. tiles: uint8 (n, size, size). defect: their labels, (n,).
     """
 
     keras: Inspector
+    network: NetworkConfig
     logits: Logits
     tiles: Frame
     defect: npt.NDArray[np.bool_]
@@ -77,13 +83,27 @@ def measure_precisions(
 
 
 def _parities(engine: Engine, measured: Measured) -> Iterator[Parity]:
-    """Of the tiles, and of some of them as frames of one tile, which go through the network's halves."""
+    """Of the tiles, and of some of them side by side in a frame, which is scored as frames are served."""
     fitting, calibrator = measured.keras.fitting, measured.keras.calibrator
     yield _parity(measured, unpublished(engine, fitting, measured.keras.classes, calibrator).logits(measured.tiles))
-    if engine.shares_convolutions:
+    stride = min(fitting.stride, fitting.tile)
+    if engine.shares_convolutions and not obstacle(measured.network, stride):
         some = slice(None, None, max(1, len(measured.tiles) // SHARED_TILES))
         part = replace(measured, logits=measured.logits[some], tiles=measured.tiles[some], defect=measured.defect[some])
-        yield _parity(part, np.concatenate([engine.head(engine.trunk(tile)[np.newaxis]) for tile in part.tiles]))
+        shared = shared_network(engine, Sharing.of(measured.network), stride)
+        yield _parity(part, logits_in_frame(shared, part.tiles, stride))
+
+
+def logits_in_frame(shared: SharedNetwork, tiles: Frame, stride: int) -> Logits:
+    """Logits of tiles, uint8 (n, size, size), that lie side by side in one frame, each at a multiple of the stride."""
+    size = tiles.shape[1]
+    apart, a_row = -(-size // stride) * stride, isqrt(len(tiles) - 1) + 1
+    places = tuple(range(0, a_row * apart, apart))
+    grid = TileGrid(places, places, size)
+    frame = np.zeros((a_row * apart, a_row * apart), np.uint8)
+    for (y, x), tile in zip(grid.positions(), tiles, strict=False):
+        frame[y : y + size, x : x + size] = tile
+    return shared.logits(frame, grid)[: len(tiles)]
 
 
 def _parity(measured: Measured, logits: Logits) -> Parity:

@@ -67,7 +67,7 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
             thresholds=thresholds,
             parity=measure_precisions(
                 folder,
-                Measured(inspector, of_test, test.tiles, test.defect, thresholds),
+                Measured(inspector, experiment.resolved_network(classes), of_test, test.tiles, test.defect, thresholds),
                 _parity(inspector, of_test, exported, thresholds),
                 calibration=calibration.tiles,
                 seed=experiment.seed,
@@ -122,7 +122,14 @@ def publish_cross_fitted(
             parity=measure_precisions(
                 folder,
                 # Ranges of 8 bits are not measured on the tiles that they were chosen on.
-                Measured(keras, logits[others], tiles.tiles[others], tiles.defect[others], thresholds),
+                Measured(
+                    keras,
+                    experiment.resolved_network(prepared.classes),
+                    logits[others],
+                    tiles.tiles[others],
+                    tiles.defect[others],
+                    thresholds,
+                ),
                 _parity(keras, logits, onnx.logits(tiles.tiles), thresholds),
                 calibration=tiles.tiles[~others],
                 seed=experiment.seed,

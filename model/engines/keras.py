@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logits
+from model.cells import CellPlan
 from model.engines.feed import Maps, network_input, unusable
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame
@@ -78,3 +79,6 @@ class KerasEngine:
 
     def head(self, windows: Maps) -> Logits:
         return np.asarray(self._head(windows), np.float32)
+
+    def cells(self, _: CellPlan) -> None:
+        return None

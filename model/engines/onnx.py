@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logits
+from model.cells import CellPlan
 from model.engines.feed import Maps, network_input, unusable
 from model.image import Frame
 
@@ -51,6 +52,9 @@ class OnnxEngine:
 
     def head(self, windows: Maps) -> Logits:
         return _run(self._head, windows)
+
+    def cells(self, _: CellPlan) -> None:
+        return None
 
     @staticmethod
     def _open(file: Path, threads: int) -> Any:

@@ -3,7 +3,9 @@
 import os
 import sys
 import threading
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logits
+from model.cells import CellPlan, Shares
 from model.engines.feed import Maps, network_input, unusable
+from model.engines.openvino_cells import cell_graph, dense_of, kernel_of, only_reader, rest_of
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame
 
@@ -36,11 +40,9 @@ class OpenVinoEngine:
 
     def __init__(self, artifact: Path, threads: int) -> None:
         _require_precision(self.name, self.precision)
-        self._network = _Network(artifact / self.file, self.precision, threads)
+        self._artifact, self._threads = artifact, threads
+        self._network = self._whole(artifact / self.file)
         self.shares_convolutions = all((artifact / file).is_file() for file in (self.trunk_file, self.head_file))
-        if self.shares_convolutions:
-            self._trunk = _Network(artifact / self.trunk_file, self.precision, threads)
-            self._head = _Network(artifact / self.head_file, self.precision, threads)
 
     @classmethod
     def runs_here(cls) -> bool:
@@ -59,6 +61,42 @@ class OpenVinoEngine:
 
     def head(self, windows: Maps) -> Logits:
         return self._head(windows)
+
+    def cells(self, plan: CellPlan) -> "_CellNetwork | None":
+        with _refusing(self._artifact / self.trunk_file):
+            head = _read(self._artifact / self.head_file)
+            dense = dense_of(head, plan)
+            if dense is None:
+                return None
+            kernel = kernel_of(dense)
+            units = kernel.shape[1]
+            block = self._compiled(cell_graph(_openvino(), self._read_trunk(), kernel, plan))
+            return _CellNetwork(units, block, self._compiled(rest_of(_openvino(), head, dense, units)))
+
+    # Where frames are scored cell by cell nobody asks for these two.
+    @cached_property
+    def _trunk(self) -> "_Network":
+        return self._whole(self._artifact / self.trunk_file)
+
+    @cached_property
+    def _head(self) -> "_Network":
+        return self._whole(self._artifact / self.head_file)
+
+    def _read_trunk(self) -> Any:
+        trunk = _read(self._artifact / self.trunk_file)
+        if self.precision == "bf16":
+            _feed_whole_grey(trunk)
+        return trunk
+
+    def _whole(self, file: Path) -> "_Network":
+        with _refusing(file):
+            model = _read(file)
+            if self.precision == "bf16":
+                _feed_whole_grey(model)
+            return self._compiled(model)
+
+    def _compiled(self, model: Any) -> "_Network":
+        return _Network(model, self.precision, self._threads)
 
 
 class OpenVinoBf16Engine(OpenVinoEngine):
@@ -79,37 +117,60 @@ class OpenVinoInt8Engine(OpenVinoEngine):
 
 
 class _Network:
-    """One ONNX file, compiled; channels: of its input. Safe to call from several threads at once."""
+    """One graph, compiled; channels: the last size of its input. Safe to call from several threads at once."""
 
-    def __init__(self, file: Path, precision: str, threads: int) -> None:
-        try:
-            # As bytes: weights in files of their own, which nobody vouches for, then lead nowhere.
-            model = _core().read_model(file.read_bytes(), b"")
-            ((*_, channels),) = (each.partial_shape for each in model.inputs)
-            if len(model.outputs) != 1:
-                raise ValueError(f"it has {len(model.outputs)} outputs, not one")
-            self.channels: int = channels.get_length()
-            if precision == "bf16":
-                _feed_whole_grey(model)
-            self._compiled = _core().compile_model(model, "CPU", _properties(precision, threads))
-        # The runtime has its own exceptions for each way in which a file is no model, and they change.
-        except Exception as error:
-            raise unusable(file, error) from error
+    def __init__(self, model: Any, precision: str, threads: int) -> None:
+        ((*_, channels),) = (each.partial_shape for each in model.inputs)
+        if len(model.outputs) != 1:
+            raise ValueError(f"it has {len(model.outputs)} outputs, not one")
+        self.channels: int = channels.get_length()
+        self._compiled = _core().compile_model(model, "CPU", _properties(precision, threads))
         found = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if found != precision:
             raise SteelsightError(
                 ErrorCode.ENGINE_UNAVAILABLE,
-                f"OpenVINO was told to compute {file.name} in {precision} and computes in {found}; use the onnx engine",
+                f"OpenVINO was told to compute in {precision} and computes in {found}; use the onnx engine",
             )
         # A request holds its inputs and outputs: threads that shared one would get each other's answers.
         self._own = threading.local()
 
-    def __call__(self, given: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, given: npt.NDArray[np.float32] | Frame) -> npt.NDArray[np.float32]:
         request = getattr(self._own, "request", None)
         if request is None:
             request = self._own.request = self._compiled.create_infer_request()
         request.infer({0: given}, share_inputs=True)
         return np.array(request.get_output_tensor(0).data, np.float32)
+
+
+class _CellNetwork:
+    """`model.cells.CellNetwork` as two compiled graphs: of a block, and of what follows on the sums."""
+
+    def __init__(self, units: int, block: _Network, rest: _Network) -> None:
+        self.units = units
+        self._block, self._rest = block, rest
+
+    def shares(self, pixels: Frame) -> Shares:
+        return self._block(pixels[np.newaxis, ..., np.newaxis])
+
+    def logits(self, sums: Shares) -> Logits:
+        return self._rest(sums)
+
+
+@contextmanager
+def _refusing(file: Path) -> Iterator[None]:
+    """Whatever the runtime finds wrong with a file is said as the artifact's fault."""
+    try:
+        yield
+    except SteelsightError:
+        raise
+    # The runtime has its own exceptions for each way in which a file is no model, and they change.
+    except Exception as error:
+        raise unusable(file, error) from error
+
+
+def _read(file: Path) -> Any:
+    # As bytes: weights in files of their own, which nobody vouches for, then lead nowhere.
+    return _core().read_model(file.read_bytes(), b"")
 
 
 @cache
@@ -162,12 +223,12 @@ def _feed_whole_grey(model: Any) -> None:
     bright. A rescaling with an offset is left alone; ours, 64ths around 0, lose nothing.
     """
     (image,) = model.get_parameters()
-    multiply, factor = _only_reader(image), None
+    multiply, factor = only_reader(image), None
     if multiply is not None and multiply.get_type_name() == "Multiply":
         factor = _scalar(multiply)
     node = multiply
     while factor is not None and node is not None and node.get_type_name() != "Convolution":
-        node = _only_reader(node)
+        node = only_reader(node)
         if node is None or not _passes(node):
             return
     if factor is None or node is None:
@@ -179,12 +240,6 @@ def _feed_whole_grey(model: Any) -> None:
     node.input(1).replace_source_output(scaled.output(0))
     multiply.output(0).replace(image.output(0))
     model.validate_nodes_and_infer_types()
-
-
-def _only_reader(node: Any) -> Any:
-    """The one node that reads this node's output; None if there are several."""
-    readers = list(node.output(0).get_target_inputs())
-    return readers[0].get_node() if len(readers) == 1 else None
 
 
 def _passes(node: Any) -> bool:

@@ -139,7 +139,7 @@ async def stalled(start, tiny_models):
                 assert go_on.wait(20)
                 return logits(tiles)
 
-        running.service.slot._serving = replace(serving, engine=Stalled(), sharing=None)
+        running.service.slot._serving = replace(serving, engine=Stalled(), shared=None)
         yield running, begun, go_on
         go_on.set()
 

@@ -174,7 +174,7 @@ class TestClasses:
                 return naming.engine.logits(tiles)
 
         engine = Counting()
-        dataclasses.replace(naming, engine=engine, sharing=None).inspect(steel_frame(64, 64 * (BATCH_TILES + 1)))
+        dataclasses.replace(naming, engine=engine, shared=None).inspect(steel_frame(64, 64 * (BATCH_TILES + 1)))
         assert engine.asked == 2
 
     def test_both_engines_give_one_name(self, naming, class_models, steel_tiles):
@@ -251,7 +251,7 @@ class TestTogether:
                 asked.append(len(batch))
                 return naming.engine.logits(batch)
 
-        dataclasses.replace(naming, engine=Counted(), sharing=None).inspect_all(list(tiles))
+        dataclasses.replace(naming, engine=Counted(), shared=None).inspect_all(list(tiles))
         assert asked == [BATCH_TILES, BATCH_TILES, 1]
 
     def test_none(self, inspector):

@@ -16,7 +16,8 @@ from model.image import decode
 from model.inspector import Inspector
 from model.network import PRESETS, Block, NetworkConfig, build, trunk_and_head
 from model.registry import Registry
-from model.sliding import Sharing, disagreement, frame_logits, obstacle, runs
+from model.sharing import Sharing, obstacle, runs
+from model.sliding import Windows, disagreement, shared_network
 from model.tiling import Fit, TileGrid
 
 NETWORKS = {
@@ -80,7 +81,8 @@ def of_tiles(engine, frame, grid):
 
 def assert_same(network, engine, frame, stride):
     grid = TileGrid.cover(*frame.shape, network.input_size, stride)
-    shared, tiles = frame_logits(engine, Sharing.of(network), frame, grid), of_tiles(engine, frame, grid)
+    network_shared = shared_network(engine, Sharing.of(network), stride)
+    shared, tiles = network_shared.logits(frame, grid), of_tiles(engine, frame, grid)
     assert shared.shape == tiles.shape == (len(grid), network.outputs)
     assert shared.dtype == np.float32
     np.testing.assert_allclose(shared, tiles, atol=1e-5, rtol=1e-4)
@@ -133,7 +135,8 @@ def test_presets_that_share(published, name, steel_frame):
     network, engine = PRESETS[name], OnnxEngine(published(name), 1)
     tile = network.input_size
     assert_same(network, engine, steel_frame(tile + 37, 2 * tile + 50, defects=3), tile // 2)
-    assert disagreement(engine, Sharing.of(network), tile // 4) < engine.rounding
+    sharing = Sharing.of(network)
+    assert disagreement(engine, Windows(engine, sharing), sharing, tile // 4) < engine.rounding
 
 
 @pytest.mark.parametrize("source", ["bsdata", "kolektorsdd"])
@@ -207,7 +210,7 @@ class TestInspector:
 
     def test_shares_where_it_can_and_says_so(self, loaded, steel_frame):
         frames = [steel_frame(64, 64), steel_frame(150, 201, defects=3), steel_frame(20, 30), steel_frame(64, 65)]
-        in_tiles = dataclasses.replace(loaded, sharing=None)
+        in_tiles = dataclasses.replace(loaded, shared=None)
         shared, tiles = loaded.inspect_all(frames), in_tiles.inspect_all(frames)
         assert [each.method for each in shared] == ["tiles", "shared", "tiles", "shared"]
         assert {each.method for each in tiles} == {"tiles"}
@@ -218,7 +221,7 @@ class TestInspector:
     def test_tile_by_tile_at_a_stride_that_does_not_align(self, tiny_models, caplog):
         with caplog.at_level(logging.INFO):
             loaded = Inspector.load(Registry(tiny_models), "tiny-64-first", "onnx", threads=1, stride=30)
-        assert loaded.sharing is None
+        assert loaded.shared is None
         assert "the nearest are 28 and 32" in caplog.text
 
     def test_tile_by_tile_where_the_halves_are_not_in_the_version(self, own_models, steel_frame):
@@ -243,7 +246,7 @@ class TestInspector:
         onnx.save(head, folder / "head.onnx")
         republish(folder, read_manifest(folder))
         loaded = Inspector.load(Registry(own_models), "tiny-64-first", "onnx", threads=1)
-        assert loaded.sharing is None
+        assert loaded.shared is None
         assert "tile by tile" in caplog.text
 
     def test_a_frame_resized_whole_shares_nothing(self, own_models, steel_frame):

@@ -7,8 +7,10 @@ from model.artifact import Fitting, Parity
 from model.engine import ENGINES, open_engine
 from model.export import save_keras, save_onnx
 from model.network import Block, NetworkConfig
+from model.sharing import Sharing
+from model.sliding import shared_network
 from model.verdict import Thresholds
-from training.precisions import Measured, measure_precisions, race_engines
+from training.precisions import Measured, logits_in_frame, measure_precisions, race_engines
 from training.scoring import unpublished
 
 HERE = [name for name, engine in ENGINES.items() if engine.runs_here()]
@@ -16,10 +18,10 @@ ONNX = Parity(tiles=1, max_probability_difference=0, verdict_flips=0)
 NETWORK = NetworkConfig(input_size=32, blocks=(Block(filters=4), Block(filters=8)), dense_units=8)
 
 
-def measured(folder, tiles, thresholds, classes=("ok", "defect")):
+def measured(folder, tiles, thresholds, classes=("ok", "defect"), network=NETWORK):
     keras = unpublished(open_engine("keras", folder), Fitting(tile=32, stride=32), classes)
     defect = np.arange(len(tiles)) % 2 == 0
-    return Measured(keras, keras.logits(tiles), tiles, defect, thresholds)
+    return Measured(keras, network, keras.logits(tiles), tiles, defect, thresholds)
 
 
 @pytest.fixture
@@ -65,10 +67,13 @@ def test_what_changes_a_verdict_stays_out_and_says_why(folder, steel_tiles):
 
 
 def test_classes_are_measured_too(seeded_network, steel_tiles, tmp_path):
-    model = seeded_network(NETWORK.model_copy(update={"outputs": 3}), 1)
+    network = NETWORK.model_copy(update={"outputs": 3})
+    model = seeded_network(network, 1)
     save_keras(model, tmp_path)
     save_onnx(model, tmp_path)
-    measure = measured(tmp_path, steel_tiles(32, 32, seed=40), Thresholds(review=0, defect=0), ("ok", "crack", "pit"))
+    measure = measured(
+        tmp_path, steel_tiles(32, 32, seed=40), Thresholds(review=0, defect=0), ("ok", "crack", "pit"), network
+    )
     found = measure_precisions(tmp_path, measure, ONNX, calibration=steel_tiles(64, 32), seed=0)["openvino-int8"]
     of_any = measure.keras.calibrator.probabilities(measure.logits)
     engine = open_engine("openvino-int8", tmp_path)
@@ -77,10 +82,11 @@ def test_classes_are_measured_too(seeded_network, steel_tiles, tmp_path):
 
 
 def test_a_network_of_one_convolution_has_no_int8(seeded_network, steel_tiles, tmp_path):
-    model = seeded_network(NetworkConfig(input_size=32, blocks=(Block(filters=4),), dense_units=8), 1)
+    network = NetworkConfig(input_size=32, blocks=(Block(filters=4),), dense_units=8)
+    model = seeded_network(network, 1)
     save_keras(model, tmp_path)
     save_onnx(model, tmp_path)
-    measure = measured(tmp_path, steel_tiles(32, 32, seed=40), Thresholds(review=0, defect=0))
+    measure = measured(tmp_path, steel_tiles(32, 32, seed=40), Thresholds(review=0, defect=0), network=network)
     found = measure_precisions(tmp_path, measure, ONNX, calibration=steel_tiles(64, 32), seed=0)
     assert set(found) == set(HERE) - {"keras", "openvino-int8"}
 
@@ -88,3 +94,10 @@ def test_a_network_of_one_convolution_has_no_int8(seeded_network, steel_tiles, t
 def test_a_race_has_a_figure_for_everybody(folder, steel_tiles):
     engines = {name: open_engine(name, folder, 1) for name in ("onnx", "openvino")}
     assert all(rate > 0 for rate in race_engines(engines, steel_tiles(8, 32)).values())
+
+
+@pytest.mark.parametrize("stride", [16, 24, 32])
+def test_a_frame_of_tiles_has_the_logits_of_the_tiles(folder, steel_tiles, stride):
+    engine, tiles = open_engine("openvino", folder, 1), steel_tiles(31, 32, seed=7)
+    shared = shared_network(engine, Sharing.of(NETWORK), stride)
+    np.testing.assert_allclose(logits_in_frame(shared, tiles, stride), engine.logits(tiles), atol=1e-5)
