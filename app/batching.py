@@ -17,7 +17,8 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from app.bodies import Body
+from app.bodies import Body, RawPixels
+from app.decoding import Decoded, Decoder, Decoding
 from app.errors import Refusal, ServiceCode
 from app.metrics import Drop, Metrics
 from app.parameters import InspectQuery
@@ -28,7 +29,7 @@ from app.store.entries import Committed, Entry, Outcome, Repeat
 from app.store.numbers import Numbers, inspection_id
 from app.store.record import Record
 from app.store.writer import unavailable
-from model.image import Frame
+from model.image import Frame, Limits
 from model.inspector import Inspection, Inspector
 
 # Frames judged in one call. It spreads what a call costs beside its tiles; past eight it spread nothing more, and
@@ -89,17 +90,16 @@ class Ticket:
         """Bytes of the body: of what the frame will cost, all that is known before it is decoded."""
         return len(self.body.data)
 
-    def frame(self, limits: Any) -> Frame:
-        """Decode. Raises what `Body.frame` raises, and `Refusal` (parameters_invalid)."""
-        begun = time.perf_counter()
-        frame = self.body.frame(limits)
+    def accepted(self, decoded: Decoded) -> Frame:
+        """The frame that the body holds. Raises `Refusal` (parameters_invalid)."""
+        frame = decoded.frame
         if self.query.overlap_rows >= len(frame):
             raise Refusal(
                 ServiceCode.PARAMETERS_INVALID,
                 f"overlap_rows: received {self.query.overlap_rows}; the frame has {len(frame)} rows, and at least one "
                 "of them must be new",
             )
-        self.decode_s = time.perf_counter() - begun
+        self.decode_s = decoded.seconds
         return frame
 
 
@@ -142,7 +142,8 @@ class InspectionPool:
     the methods named `_work` and below is for the event loop's thread.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, decoding: Decoding) -> None:
+        self._decoding = decoding
         self._free = self._places = settings.max_in_flight
         self._deadline_s = settings.deadline_ms / 1000
         self._limits = settings.limits
@@ -172,7 +173,8 @@ class InspectionPool:
         if record:
             self._look_at = self._loop.call_later(LOOK_AFTER_S, self._look_after_filed)
         for number in range(self._threads):
-            threading.Thread(target=self._work, name=f"inspect-{number}").start()
+            decoder = self._decoding.decoder()
+            threading.Thread(target=self._work, args=(decoder,), name=f"inspect-{number}").start()
 
     def spare(self) -> bool:
         """Whether a thread, and with it a core, has nothing to do."""
@@ -332,17 +334,18 @@ class InspectionPool:
             else:
                 waiting.answer.set_result(answer)
 
-    def _work(self) -> None:
+    def _work(self, decoder: Decoder) -> None:
         """One thread's life. No frame and no model outlives the batch, or an idle thread would hold it."""
         while share := self._share():
             begun: list[Waiting] = []
             # Whatever it is that nobody foresaw: those it was begun for are answered with it, logged and counted as
             # internal errors by the middleware, and the thread goes on.
             try:
-                self._serve(share, begun)
+                self._serve(share, begun, decoder)
             except BaseException as error:  # noqa: BLE001
                 self._hand_back([(waiting, error) for waiting in begun])
             del begun
+        decoder.close()
 
     def _share(self) -> int:
         """Wait until something waits; how many of it are this thread's. 0 once the pool is closed."""
@@ -363,28 +366,62 @@ class InspectionPool:
                 return None
             return self._waiting.popleft()
 
-    def _serve(self, share: int, begun: list[Waiting]) -> None:
+    def _serve(self, share: int, begun: list[Waiting], decoder: Decoder) -> None:
         """Take a share of what waits, into `begun`, and answer it."""
+        files: list[tuple[Ticket, bytes]] = []
         frames: list[tuple[Ticket, Frame]] = []
         settled: list[Settled] = []
         heft = 0
         while len(begun) < share and heft < BATCH_PIXELS and (waiting := self._next(heft)):
             begun.append(waiting)
-            # A broken file's refusal and our own fault alike belong to one request, where they are told apart.
+            heft += waiting.heft
+            # A broken body's refusal and our own fault alike belong to one request, where they are told apart.
             try:
                 if waiting.order.deadline <= time.perf_counter():
                     raise self._too_late()
                 if isinstance(waiting, Errand):
                     settled.append((waiting, waiting.work()))
                     break
-                frames.append((waiting, waiting.frame(self._limits)))
-                heft += max(waiting.heft, frames[-1][1].size)
+                if isinstance(waiting.body, RawPixels):
+                    frames.append((waiting, waiting.accepted(_of_raw(waiting.body, self._limits))))
+                else:
+                    files.append((waiting, waiting.body.file()))
             except BaseException as error:  # noqa: BLE001
                 settled.append((waiting, error))
+        if files:
+            begun_on = self._decode(files, decoder, frames, settled)
+            self._put_back([ticket for ticket, _ in files[begun_on:]], begun)
         self._metrics.queue_depth.set(len(self._waiting))
         self._hand_back(settled)
         for group in _groups(frames):
             self._hand_back(self._judge(group))
+
+    def _decode(
+        self,
+        files: Sequence[tuple[Ticket, bytes]],
+        decoder: Decoder,
+        frames: list[tuple[Ticket, Frame]],
+        settled: list[Settled],
+    ) -> int:
+        """Decode the first of the files, as many as make up a batch, into frames or refusals; how many these were."""
+        decoded = decoder.decode([file for _, file in files])
+        for (ticket, _), each in zip(files, decoded, strict=False):
+            try:
+                if isinstance(each, Exception):
+                    raise each
+                frames.append((ticket, ticket.accepted(each)))
+            except Exception as error:  # noqa: BLE001 - as in `_serve`
+                settled.append((ticket, error))
+        return len(decoded)
+
+    def _put_back(self, tickets: Sequence[Ticket], begun: list[Waiting]) -> None:
+        """Frames that were taken and not come to: whichever thread is free first has them first."""
+        if tickets:
+            for ticket in tickets:
+                begun.remove(ticket)
+            with self._arrived:
+                self._waiting.extendleft(reversed(tickets))
+                self._arrived.notify(len(tickets))
 
     def _judge(self, group: Sequence[tuple[Ticket, Frame]]) -> list[Settled]:
         """Inspect frames of one model together; if that fails each alone, so that only the one at fault does."""
@@ -452,6 +489,11 @@ class InspectionPool:
             # Of a loop that was closed while this was done, nobody waits for the answer.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, settled)
+
+
+def _of_raw(body: RawPixels, limits: Limits) -> Decoded:
+    begun = time.perf_counter()
+    return Decoded(body.frame(limits), time.perf_counter() - begun)
 
 
 def _fit_for_a_request(error: BaseException) -> Exception:

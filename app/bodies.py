@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
@@ -17,7 +16,7 @@ from app.multipart import invalid, parts
 from app.parameters import InspectQuery
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
-from model.image import Frame, Limits, PixelFormat, decode, from_raw
+from model.image import Frame, Limits, PixelFormat, from_raw
 
 ONE_FORM = "multipart/form-data with a part `image` for each image"
 ACCEPTED = (
@@ -26,25 +25,15 @@ ACCEPTED = (
 RAW_PARAMETERS = ("width", "height", "pixel_format")
 
 
-class Body(Protocol):
-    """A whole body. Making a frame of it is work for a thread, not for the event loop."""
-
-    @property
-    def data(self) -> bytes:
-        """As it came."""
-
-    def frame(self, limits: Limits) -> Frame:
-        """uint8 luminance of shape (height, width). Raises `SteelsightError` and `Refusal`."""
-
-
 @dataclass(frozen=True)
 class ImageFile:
     """An image file. Its own signature says what it is: cameras and proxies mislabel."""
 
     data: bytes
 
-    def frame(self, limits: Limits) -> Frame:
-        return decode(self.data, limits)
+    def file(self) -> bytes:
+        """The image file in it."""
+        return self.data
 
 
 @dataclass(frozen=True)
@@ -54,12 +43,13 @@ class ImageForm:
     data: bytes
     boundary: bytes
 
-    def frame(self, limits: Limits) -> Frame:
+    def file(self) -> bytes:
+        """The image file in it; work for a thread. Raises `Refusal` (multipart_invalid)."""
         found = parts(self.data, self.boundary, most=1)
         if [part.name for part in found] != ["image"]:
             received = echo(found[0].name) if found else "none"
             raise invalid(f"received the part {received}; exactly one part, `image`, is accepted")
-        return decode(found[0].data, limits)
+        return found[0].data
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,12 @@ class RawPixels:
     pixel_format: PixelFormat
 
     def frame(self, limits: Limits) -> Frame:
+        """uint8 luminance of shape (height, width). Raises `SteelsightError`."""
         return from_raw(self.data, self.width, self.height, self.pixel_format, limits)
+
+
+# A whole body. What is in it is looked for in a thread, not in the event loop.
+Body = ImageFile | ImageForm | RawPixels
 
 
 async def read_frame(request: Request, query: InspectQuery, settings: Settings, deadline: float) -> Body:

@@ -33,6 +33,8 @@ class ServiceCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_INVALID = "request_invalid"
+    IMAGE_UNDECODABLE = "image_undecodable"
+    DECODER_UNAVAILABLE = "decoder_unavailable"
     OVERLOADED = "overloaded"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     MODEL_LOADING = "model_loading"
@@ -77,6 +79,8 @@ STATUS: Mapping[Code, HTTPStatus] = {
     ServiceCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     ServiceCode.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     ServiceCode.REQUEST_INVALID: HTTPStatus.BAD_REQUEST,
+    ServiceCode.IMAGE_UNDECODABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ServiceCode.DECODER_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
     ServiceCode.MODEL_LOADING: HTTPStatus.SERVICE_UNAVAILABLE,

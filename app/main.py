@@ -13,7 +13,8 @@ from app import recording, tracing
 from app.access.gate import Gate
 from app.access.keys import Keys
 from app.access.rates import Rates
-from app.batching import InspectionPool
+from app.batching import BATCH_PIXELS, InspectionPool
+from app.decoding import Decoding
 from app.errors import HANDLERS
 from app.explaining import Explaining
 from app.housekeeping import Housekeeping
@@ -39,7 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
     answers meanwhile, one of several takes no connection before.
     """
     metrics = Metrics()
-    slot, pool = ModelSlot(settings, metrics), InspectionPool(settings, metrics)
+    slot, decoding = ModelSlot(settings, metrics), Decoding(settings, metrics, BATCH_PIXELS)
+    pool = InspectionPool(settings, metrics, decoding)
     record = Record(settings, metrics) if settings.record == "on" else None
 
     def reading() -> AbstractContextManager[Connection]:
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         Gate(settings.access, settings.host, [Keys(settings.home)], Rates(settings.rate_per_minute)),
         slot,
         pool,
+        decoding,
         Shadow(slot.loader, metrics, pool.spare, told=partial(_keep, record) if record else None),
         record,
         Previews(settings.home / "live"),
@@ -91,6 +94,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     async with AsyncExitStack() as running:
         await asyncio.to_thread(service.gate.refresh)
+        service.decoding.open()
+        running.callback(service.decoding.close)
         running.callback(service.slot.close)
         running.callback(service.explaining.close)
         running.callback(service.shadow.close)

@@ -89,6 +89,9 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.decoders_lost = Counter(
+            "steelsight_decoders_lost", "Decoding processes that died of a file, or took too long.", registry=registry
+        )
         self._cameras: set[str] = set()
         self.stage_seconds = Histogram(
             "steelsight_stage_seconds",

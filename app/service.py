@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from app import recording
 from app.access.gate import Gate
 from app.batching import InspectionPool
+from app.decoding import Decoding
 from app.errors import Code, Refusal, ServiceCode
 from app.explaining import Explaining
 from app.live.feed import Feed
@@ -39,6 +40,7 @@ class Service:
     gate: Gate
     slot: ModelSlot
     pool: InspectionPool
+    decoding: Decoding
     shadow: Shadow
     record: Record | None
     previews: Previews

@@ -71,6 +71,11 @@ class Settings(BaseModel):
         description="Threads of one worker that decode and inspect; unless set, its share of the processor's cores "
         "over `engine_threads`.",
     )
+    decode: Literal["isolated", "inside"] = Field(
+        "isolated",
+        description="Where image files are decoded: `isolated` in processes that are bounded in memory and time and "
+        "may die of a file, `inside` in the server's own threads.",
+    )
     record: Literal["on", "off"] = Field(
         "on", description="`off` keeps nothing of what was inspected: where another system keeps the record."
     )

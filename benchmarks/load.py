@@ -69,7 +69,7 @@ async def _load(
             await asyncio.sleep(pace / connections)
     elapsed = time.perf_counter() - start
     p50, p99 = np.quantile(seen.answered or [0], [0.5, 0.99]) * 1e3
-    figures = {"per_second": len(seen.answered) / elapsed, "p50_ms": p50, "p99_ms": p99}
+    figures = {"per_second": len(seen.answered) / elapsed, "p50_ms": p50, "p99_ms": p99, "seconds": elapsed}
     if rate:
         figures["dropped_per_second"] = len(seen.dropped) / elapsed
         figures["refused_per_second"] = len(seen.refused) / elapsed

@@ -122,7 +122,8 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Frame:
         if data.startswith(START_OF_IMAGE):
             check_structure(data)
         return _by_pillow(data, limits)
-    except SteelsightError:
+    # A lack of memory says as much of the machine as of the file.
+    except (SteelsightError, MemoryError):
         raise
     # Parsers raise whatever Python raises on a malformed header (struct.error, IndexError, OverflowError, ...): any
     # failure here means that these bytes are no whole image.

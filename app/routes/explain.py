@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access.declared import READ, REFUSALS
-from app.bodies import read_frame
+from app.bodies import Body, RawPixels, read_frame
 from app.explain.messages import Of, Part, Question
 from app.explain.schemas import Explanation
 from app.kept import Number, archived, kept
@@ -21,7 +21,7 @@ from app.record_query import each_once
 from app.service import Current, Service
 from app.store.numbers import inspection_id
 from model.errors import ErrorCode, SteelsightError
-from model.image import Frame, PixelFormat, decode
+from model.image import Frame, PixelFormat
 
 router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[READ, Depends(each_once)], responses=REFUSALS)
 
@@ -90,7 +90,7 @@ async def explain_image(request: Request, query: Annotated[ExplainQuery, Query()
         about = InspectQuery.model_construct(**query.model_dump(exclude={"version"}))
         settings = service.settings
         body = await read_frame(request, about, settings, time.perf_counter() + settings.body_seconds)
-        frame = await run_in_threadpool(body.frame, settings.limits)
+        frame = await run_in_threadpool(_frame_in, body, service)
         question = _question(service, frame, version=version)
         return Response(await service.explaining.ask(question, frame), media_type="application/json")
 
@@ -127,4 +127,11 @@ def _question(service: Service, frame: Frame, **asked: Any) -> Question:
 def _frame(service: Service, number: int) -> tuple[RowMapping, Frame]:
     """A frame on record and its pixels; work for a thread. Raises `Refusal` (not_found, record_unavailable)."""
     row = kept(service.store, number)
-    return row, decode(archived(service.store, row), service.settings.limits)
+    return row, service.decoding.one(archived(service.store, row))
+
+
+def _frame_in(body: Body, service: Service) -> Frame:
+    """Of an upload; work for a thread. Raises `SteelsightError` and `Refusal`."""
+    if isinstance(body, RawPixels):
+        return body.frame(service.settings.limits)
+    return service.decoding.one(body.file())

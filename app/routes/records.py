@@ -27,7 +27,7 @@ from app.schemas_record import (
 )
 from app.service import Current
 from app.store import queries
-from model import heatmap, image
+from model import heatmap
 from model.inspector import Inspector
 
 # A picture of a digest never changes. Private: it shows the plant's product.
@@ -115,7 +115,7 @@ async def heat_map(request: Request, service: Current, number: Number) -> Respon
         return answered(tag, ASK_AGAIN)
 
     def drawn(inspector: Inspector) -> bytes:
-        pixels = image.decode(archived(service.store, row), service.settings.limits)
+        pixels = service.decoding.one(archived(service.store, row))
         return heatmap.picture(inspector.inspect(pixels, row["overlap_rows"]), pixels)
 
     return answered(tag, ASK_AGAIN, await service.rescoring.run(row["version"], drawn), "image/png")

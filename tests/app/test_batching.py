@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from app.batching import BATCH_FRAMES, BATCH_PIXELS, InspectionPool, Order
 from app.bodies import ImageFile, RawPixels
+from app.decoding import Decoding
 from app.errors import Refusal
 from app.metrics import Metrics
 from app.parameters import InspectQuery
@@ -80,11 +81,14 @@ class Bench:
 async def bench(request) -> AsyncIterator[Bench]:
     """With settings from the test's parameter `settings`, if it has one."""
     metrics = Metrics()
-    pool = InspectionPool(load({}, getattr(request, "param", {})), metrics)
+    settings = load({}, getattr(request, "param", {}))
+    decoding = Decoding(settings, metrics, BATCH_PIXELS)
+    pool = InspectionPool(settings, metrics, decoding)
     made = Bench(pool, metrics)
     pool.open([lambda *told: made.offered.append(told[3])], None)
     yield made
     pool.close()
+    decoding.close()
 
 
 def with_settings(**settings: Any) -> pytest.MarkDecorator:
