@@ -176,6 +176,19 @@ class InspectionPool:
             decoder = self._decoding.decoder()
             threading.Thread(target=self._work, args=(decoder,), name=f"inspect-{number}").start()
 
+    @property
+    def free(self) -> int:
+        """How many places nobody holds."""
+        return self._free
+
+    @property
+    def full_of(self) -> str:
+        """What is said where none is left."""
+        return (
+            f"{self._places} of the {self._places} inspections that this server takes are in progress; try again in a "
+            "moment"
+        )
+
     def spare(self) -> bool:
         """Whether a thread, and with it a core, has nothing to do."""
         return self._idle > 0

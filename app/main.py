@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import Connection
@@ -22,6 +23,7 @@ from app.live.feed import Feed
 from app.live.previews import Previews
 from app.metrics import Metrics
 from app.middleware import HeadMiddleware, RecordingMiddleware
+from app.protocol import AT_THE_HEAD
 from app.rescoring import Rescoring
 from app.routes import coils, docs, explain, health, inspect, live, model_report, models, records, reviews, v2
 from app.service import Service
@@ -29,6 +31,7 @@ from app.serving import ModelSlot
 from app.settings import Settings
 from app.shadow import Difference, Shadow
 from app.store.record import Record
+from app.turning_away import TurningAway
 
 # Of the contract, not of the program: what the paths begin with.
 API_VERSION = "1"
@@ -89,8 +92,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Everything that runs beside the requests, for as long as the application does; what begins last ends first."""
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """Everything that runs beside the requests, for as long as the application does; what begins last ends first.
+
+    It gives the protocol what answers frames that find no place; where traces are kept, these pass it as well.
+    """
     service: Service = app.state.service
     async with AsyncExitStack() as running:
         await asyncio.to_thread(service.gate.refresh)
@@ -116,7 +122,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             watches.append(Housekeeping(service.settings, record).run())
         for watch in watches:
             running.push_async_callback(_cancelled, asyncio.create_task(watch))
-        yield
+        yield {} if tracing.configured(os.environ) else {AT_THE_HEAD: TurningAway(service)}
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -161,6 +161,13 @@ class Metrics:
         if record.code is not None:
             self.refusals.labels(record.code).inc()
 
+    def turned_away(self, route: str, seconds: float) -> None:
+        """Count one frame that found no place and was answered from its head."""
+        self.requests.labels(route, "503").inc()
+        self.request_seconds.labels(route).observe(seconds)
+        self.refusals.labels(Drop.OVERLOADED.value).inc()
+        self.dropped(Drop.OVERLOADED)
+
     def batch_inspected(self, inspections: Sequence[Inspection], cameras: Sequence[str | None]) -> None:
         """Count frames that were judged together, with the `camera_id` each came with."""
         self.batch_frames.observe(len(inspections))

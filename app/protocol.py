@@ -1,10 +1,14 @@
-"""HTTP as uvicorn speaks it, with bounds on the head of a request: uvicorn itself waits and stores without end."""
+"""HTTP as uvicorn speaks it, with bounds on the head of a request: uvicorn itself waits and stores without end.
+
+What the application can answer from a head alone, if its state has something under `at_the_head`, is answered here.
+"""
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 # Our longest sensible request line has a few hundred bytes; browsers and proxies stay below 16 KiB of headers.
 MAX_HEAD_BYTES = 65_536
@@ -14,6 +18,24 @@ HEAD_S = 10.0
 # every request (to HTTP/2); the parser below would take the request's body for the other protocol's first bytes.
 UPGRADE = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:)")
 HEAD_END = b"\r\n\r\n"
+
+
+AT_THE_HEAD = "at_the_head"
+
+
+class AtTheHead(Protocol):
+    """Decides from a request's head whether it is answered 503 at once: `app.turning_away`."""
+
+    def answer(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], client: Any) -> bytes | None:
+        """The answer but for its first line; None to serve the request."""
+
+
+class _Answered:
+    """In place of uvicorn's cycle of a request that was answered at its head: whatever of its body comes is dropped."""
+
+    response_complete = True
+    # uvicorn sets it when the connection ends; nobody waits for it.
+    message_event = asyncio.Event()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -54,7 +76,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there: from here on the application sets the bounds."""
         self._head_ends()
-        super().on_headers_complete()
+        if not self._answered_at_the_head():
+            super().on_headers_complete()
+
+    def _answered_at_the_head(self) -> bool:
+        """Whether the request was answered already; never one that waits for another's answer, or for word to go on."""
+        door: AtTheHead | None = self.app_state.get(AT_THE_HEAD)
+        idle = self.cycle is None or self.cycle.response_complete
+        if door is None or not idle or self.expect_100_continue or not self.parser.should_keep_alive():
+            return False
+        answer = door.answer(self.parser.get_method(), self.url, self.headers, self.client)
+        if answer is None:
+            return False
+        own = [part for name, value in self.server_state.default_headers for part in (name, b": ", value, b"\r\n")]
+        self.transport.write(b"".join((STATUS_LINE[503], *own, answer)))
+        self.cycle = _Answered()  # type: ignore[assignment]
+        self.on_response_complete()
+        return True
 
     def shutdown(self) -> None:
         """The server stops: a response without an end of its own ends now."""
