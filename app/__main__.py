@@ -1,4 +1,4 @@
-"""python -m app serve | keys | dashboard | simulate | export.
+"""python -m app serve | keys | dashboard | simulate | export | backup | restore | verify.
 
 Exit code 0 done, 1 the server could not start, 2 wrong usage or settings.
 """
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from app.access import command as keys
+from app.backup import command as backup
 from app.dashboard import command as dashboard
 from app.process import StartError, serve
 from app.review import command as export
@@ -30,8 +31,8 @@ def parser() -> argparse.ArgumentParser:
     for name, metavar in {"host": "ADDRESS", "port": "N", "workers": "N", "models": "DIR"}.items():
         serve.add_argument(f"--{name}", metavar=metavar, help=Settings.model_fields[name].description)
     serve.set_defaults(run=run_serve)
-    for add in (keys.add_command, dashboard.add_command, simulate.add_command, export.add_command):
-        add(commands)
+    for room in (keys, dashboard, simulate, export, backup):
+        room.add_command(commands)
     return top
 
 

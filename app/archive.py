@@ -8,11 +8,12 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import obstore
 from obstore.exceptions import BaseError
@@ -34,6 +35,12 @@ PATIENCE: Any = {
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "tiff": "image/tiff", "webp": "image/webp"}
 # What a file begins with; of RIFF only WebP is accepted at the door.
 SIGNATURES = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"BM": "bmp", b"II": "tiff", b"MM": "tiff", b"RIFF": "webp"}
+
+
+# A file is put before the row that names it is committed: younger than this it may still get one.
+SETTLED = timedelta(hours=1)
+# Files listed in one go.
+LISTED = 500
 
 
 class ArchiveError(Exception):
@@ -63,6 +70,24 @@ class Picture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", hashlib.sha256(self.data).hexdigest())
+
+
+class ArchivedFile(NamedTuple):
+    """A file that lies in an archive, whether a row names it or not. settled: it has been there for `SETTLED`."""
+
+    path: str
+    bytes: int
+    settled: bool
+
+    @property
+    def digest(self) -> str:
+        """As its name says."""
+        return self.path.rpartition("/")[2].partition(".")[0]
+
+    @property
+    def format(self) -> str:
+        """As its name says."""
+        return self.path.rpartition(".")[2]
 
 
 class Archive:
@@ -98,7 +123,7 @@ class Archive:
     def get(self, digest: str, file_format: str) -> bytes:
         """The bytes of a file. Raises `ArchiveError`."""
         try:
-            return bytes(obstore.get(self._store, _path(digest, file_format)).bytes())
+            return bytes(obstore.get(self._store, image_path(digest, file_format)).bytes())
         except FileNotFoundError:
             raise ArchiveError("the archive does not hold the file") from None
         except (BaseError, OSError) as error:
@@ -107,7 +132,7 @@ class Archive:
     def holds(self, digest: str, file_format: str) -> bool:
         """Whether the file is there. Raises `ArchiveError`."""
         try:
-            obstore.head(self._store, _path(digest, file_format))
+            obstore.head(self._store, image_path(digest, file_format))
         except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
@@ -117,18 +142,27 @@ class Archive:
     def delete(self, digest: str, file_format: str) -> None:
         """Keep a file no longer; one that is not there is no error. Raises `ArchiveError`."""
         try:
-            obstore.delete(self._store, _path(digest, file_format))
+            obstore.delete(self._store, image_path(digest, file_format))
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
             raise ArchiveError(f"the archive cannot be changed: {_first_line(error)}") from error
+
+    def listed(self, folder: str) -> Iterator[list[ArchivedFile]]:
+        """All files of one of `FOLDERS`, some hundred at a time. Raises `ArchiveError`."""
+        before = datetime.now(UTC) - SETTLED
+        try:
+            for chunk in obstore.list(self._store, folder, chunk_size=LISTED):
+                yield [ArchivedFile(each["path"], each["size"], each["last_modified"] < before) for each in chunk]
+        except (BaseError, OSError) as error:
+            raise ArchiveError(f"the archive cannot be read: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Write nothing more."""
         self._writers.shutdown(wait=False, cancel_futures=True)
 
     def _put(self, picture: Picture) -> ArchiveError | None:
-        path = _path(picture.digest, picture.format)
+        path = image_path(picture.digest, picture.format)
         # Bytes that are there already are written once more, which mends a file that a crash left empty.
         more = 0 if self.folder is not None and (self.folder / path).exists() else len(picture.data)
         with self._counting:
@@ -162,7 +196,12 @@ def open_archive(where: str, max_bytes: int = 0) -> Archive:
         raise ArchiveError(f"the archive {where} cannot be used: {_first_line(error)}") from error
 
 
-def _path(digest: str, file_format: str) -> str:
+def image_path(digest: str, file_format: str) -> str:
+    """Where in an archive the file lies.
+
+    >>> image_path("4f53cda1", "png")
+    '4f/4f53cda1.png'
+    """
     return f"{digest[:2]}/{digest}.{file_format}"
 
 

@@ -22,6 +22,8 @@ from app.access.gate import is_loopback
 from app.access.keys import Keys
 from app.access.watched import AccessError
 from app.archive import ArchiveError, open_archive
+from app.backup.contents import BackupError
+from app.backup.restoring import require_no_half_restore
 from app.main import create_app
 from app.plant import PlantError, load_plant
 from app.protocol import BoundedProtocol
@@ -29,6 +31,7 @@ from app.settings import Settings
 from app.store.database import DatabaseError
 from app.store.migrate import migrate
 from app.store.record import database_of
+from app.store.soundness import require_sound
 from model.files import exclusive
 
 # A camera that sends a frame now and then should find its connection open.
@@ -119,9 +122,12 @@ def _data_root(settings: Settings) -> Iterator[None]:
         try:
             root.mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive(root / "serve.lock", wait=False))
+            require_no_half_restore(root)
+        except BackupError as error:
+            raise StartError(str(error)) from error
         except BlockingIOError as error:
             raise StartError(
-                f"another server runs on {root}; stop it, or give this one its own STEELSIGHT_HOME"
+                f"another server or a restore runs on {root}; stop it, or give this one its own STEELSIGHT_HOME"
             ) from error
         except OSError as error:
             raise StartError(f"the data root {root} cannot be used: {error.strerror}") from error
@@ -153,6 +159,8 @@ def _prepare_record(settings: Settings) -> None:
         load_plant(settings.plant)
         open_archive(settings.archive).close()
         database = database_of(settings)
+        if database.file is not None:
+            require_sound(database.file)
         migrate(database)
         database.close()
     except (DatabaseError, ArchiveError, PlantError) as error:

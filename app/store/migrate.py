@@ -41,12 +41,26 @@ def migrate(database: Database, to: str = "head", scripts: Path = SCRIPTS) -> No
         ) from error
 
 
-def _upgrade(connection: Connection, to: str, scripts: Path) -> None:
+def revision(connection: Connection) -> str | None:
+    """The schema that a database has; None where there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def known_revision() -> str | None:
+    """The schema of this release."""
+    return _scripts(SCRIPTS)[0].get_current_head()
+
+
+def _scripts(scripts: Path) -> tuple[ScriptDirectory, Config]:
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
-    known = ScriptDirectory.from_config(config)
-    found = MigrationContext.configure(connection).get_current_revision()
+    return ScriptDirectory.from_config(config), config
+
+
+def _upgrade(connection: Connection, to: str, scripts: Path) -> None:
+    known, config = _scripts(scripts)
+    found = revision(connection)
     steps = [step.revision for step in known.walk_revisions()]
     if found is not None and found not in steps:
         raise DatabaseError(

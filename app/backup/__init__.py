@@ -1,0 +1,1 @@
+"""The data root saved, put back and checked: `python -m app backup | restore | verify`."""

@@ -1,0 +1,213 @@
+"""A backup -> a data root: new, empty, or one whose old contents are moved aside. Nothing is deleted.
+
+Everything is made ready in a folder inside the root first; then come a few renames. A marker stands in the root as long
+as these run: no server starts on a root that is half old and half new.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, literal_column, select
+
+from app.access.acts import system_user
+from app.backup import contents
+from app.backup.checking import faults_of_images
+from app.backup.contents import BackupError, Manifest, faults_of_files, read_manifest
+from app.backup.frozen import reading_frozen, sealed
+from app.backup.progress import Progress
+from app.backup.snapshot import copy_rows, count_on
+from app.backup.staging import PARTIAL, copied, copied_tree, linked, sync_folders
+from app.settings import Settings
+from app.store import audit
+from app.store.database import SQLITE_FILE, Database, open_database, sqlite_url
+from app.store.migrate import migrate
+from app.store.record import database_of
+from app.store.schema import metadata
+from model.files import exclusive, replace_text, sync_folder
+
+LOCK = "serve.lock"
+MARKER = "restore.pending"
+STAGED = f".restoring{PARTIAL}"
+ASIDE = "replaced-"
+# What a root may have and be empty all the same; a disk of its own has the last.
+NOTHING = {LOCK, STAGED, MARKER, "lost+found"}
+
+
+class Restored(NamedTuple):
+    """What was put back. aside: where the old contents are."""
+
+    manifest: Manifest
+    aside: Path | None
+
+
+def restore(source: Path, settings: Settings, *, replace: bool) -> Restored:
+    """Put a backup into the data root of the settings, brought to this release's schema.
+
+    replace: move what is there aside. Raises `BackupError`, `DatabaseError` and OSError: nothing was changed then,
+    unless the line says so.
+    """
+    source, home = source.absolute(), settings.home.absolute()
+    manifest = read_manifest(source)
+    _require_one_root(settings, source)
+    home.mkdir(parents=True, exist_ok=True)
+    with _stopped(home):
+        _require_empty(home, replace=replace)
+        _require_whole(source, manifest)
+        staged = home / STAGED
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            _stage(source, manifest, staged)
+            with _rows_in_place(settings, staged):
+                aside = _swap(home, staged)
+            (home / MARKER).unlink()
+            sync_folder(home)
+        except BaseException:
+            if not (home / MARKER).exists():
+                shutil.rmtree(staged, ignore_errors=True)
+            raise
+    return Restored(manifest, aside)
+
+
+def require_no_half_restore(home: Path) -> None:
+    """Raises `BackupError` in a root where a restore was interrupted between its renames."""
+    if (home / MARKER).exists():
+        raise BackupError(
+            f"a restore into {home} was interrupted; run it again: `python -m app restore BACKUP --replace` (what was "
+            f"there before is in {home}/{ASIDE}...)"
+        )
+
+
+def _require_one_root(settings: Settings, source: Path) -> None:
+    home = settings.home.resolve()
+    places = [("MODELS", settings.models, contents.MODELS), ("PLANT", settings.plant, contents.PLANT)]
+    if "://" not in settings.archive:
+        places.append(("ARCHIVE", Path(settings.archive), contents.ARCHIVE))
+    with closing(database_of(settings)) as record:
+        if record.file is not None:
+            places.append(("DATABASE_URL", record.file, SQLITE_FILE))
+    for name, place, expected in places:
+        if place.resolve() != home / expected:
+            raise BackupError(f"STEELSIGHT_{name} is {place}, and a restore writes {home / expected}: unset it first")
+    if source.resolve().is_relative_to(home):
+        raise BackupError(f"{source} lies in the data root that it is to replace: move it elsewhere first")
+
+
+@contextmanager
+def _stopped(home: Path) -> Iterator[None]:
+    try:
+        with exclusive(home / LOCK, wait=False):
+            yield
+    except BlockingIOError as error:
+        raise BackupError(f"a server runs on {home}; stop it first") from error
+
+
+def _contents(home: Path) -> list[Path]:
+    return [path for path in sorted(home.iterdir()) if path.name not in NOTHING and not path.name.startswith(ASIDE)]
+
+
+def _require_empty(home: Path, *, replace: bool) -> None:
+    if (found := _contents(home)) and not replace:
+        raise BackupError(
+            f"{home} is not empty (it has {found[0].name}); name another data root with --home, or move what is there "
+            "aside with --replace"
+        )
+
+
+def _require_whole(source: Path, manifest: Manifest) -> None:
+    faults = chain(faults_of_files(source, manifest), _faults_of_rows(source, manifest))
+    if first := next(faults, None):
+        raise BackupError(
+            f"the backup {source} is damaged: {first}; nothing was changed. `python -m app verify --backup {source}` "
+            "says all"
+        )
+
+
+def _faults_of_rows(source: Path, manifest: Manifest) -> Iterator[str]:
+    if contents.RECORD in manifest.files and "images" not in manifest.left_out:
+        with reading_frozen(source / contents.RECORD) as connection:
+            yield from faults_of_images(connection, source / contents.ARCHIVE, Progress())
+
+
+def _stage(source: Path, manifest: Manifest, staged: Path) -> None:
+    """All of the backup as a data root has it; the record brought to this release's schema."""
+    staged.mkdir(mode=0o755)
+    for name in (contents.MODELS, contents.KEYS):
+        if (source / name).is_dir():
+            for _ in copied_tree(source / name, staged / name):
+                pass
+    if contents.PLANT in manifest.files:
+        copied(source / contents.PLANT, staged / contents.PLANT)
+    if contents.RECORD not in manifest.files:
+        return
+    copied(source / contents.RECORD, staged / SQLITE_FILE)
+    if "images" not in manifest.left_out:
+        _stage_images(source, staged)
+    with closing(open_database(sqlite_url(staged / SQLITE_FILE))) as record:
+        migrate(record)
+        with record.writing() as connection:
+            about = {"saved_at": manifest.created_at.isoformat(), "inspections": manifest.rows.get("inspections", 0)}
+            audit.append(connection, system_user(), "data.restore", str(source), about)
+    sealed(staged / SQLITE_FILE)
+    sync_folders(staged)
+
+
+def _stage_images(source: Path, staged: Path) -> None:
+    progress, after = Progress(), ""
+    (staged / contents.ARCHIVE).mkdir()
+    with reading_frozen(source / contents.RECORD) as connection:
+        while chunk := contents.image_files(connection, after):
+            after = chunk[-1].digest
+            for each in chunk:
+                linked(source / contents.ARCHIVE / each.path, staged / contents.ARCHIVE / each.path)
+            progress.tell("images put back, the last of them", int(after[:4], 16), 0x10000)
+
+
+@contextmanager
+def _rows_in_place(settings: Settings, staged: Path) -> Iterator[None]:
+    """The rows where the settings want them: for PostgreSQL in a transaction that is committed if the block ends well.
+
+    A file stays where it is: it is a part of the root.
+    """
+    with closing(database_of(settings)) as record:
+        if record.is_sqlite or not (staged / SQLITE_FILE).exists():
+            yield
+            return
+        migrate(record)
+        with record.writing() as target, reading_frozen(staged / SQLITE_FILE) as source:
+            _require_no_rows(target, record)
+            copy_rows(source, target, Progress())
+            count_on(target)
+            (staged / SQLITE_FILE).unlink()
+            yield
+
+
+def _require_no_rows(target: Connection, record: Database) -> None:
+    for table in metadata.sorted_tables:
+        if target.scalar(select(func.count(literal_column("*"))).select_from(table)):
+            raise BackupError(
+                f"the {record.kind} database has rows in {table.name}: a restore fills an empty one, name another in "
+                "DATABASE_URL"
+            )
+
+
+def _swap(home: Path, staged: Path) -> Path | None:
+    """The old contents aside, the new ones in; where the old ones are."""
+    old = _contents(home)
+    aside = home / f"{ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}" if old else None
+    replace_text(home / MARKER, "a restore is being put in place\n")
+    if aside is not None:
+        aside.mkdir()
+        for path in old:
+            path.rename(aside / path.name)
+        sync_folder(aside)
+    for path in staged.iterdir():
+        path.rename(home / path.name)
+    staged.rmdir()
+    sync_folder(home)
+    return aside

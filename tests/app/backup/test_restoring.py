@@ -1,0 +1,211 @@
+"""A data root from a backup: whole, of this release, and never over another."""
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from app.__main__ import main
+from app.backup import restoring
+from app.backup.contents import read_manifest
+from app.backup.restoring import LOCK
+from app.backup.taking import take
+from app.backup.verifying import verify_root
+from app.settings import load
+from app.store import schema
+from app.store.database import open_database, sqlite_url
+from app.store.migrate import known_revision, migrate, revision
+from model.files import exclusive
+from model.registry import Registry
+from tests.app import databases
+from tests.app.backup.roots import app, images_of
+from tests.app.store.rows import add_coil, add_inspection
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """Every file, whatever it is named, but the lock."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != LOCK
+    }
+
+
+def rows(file: Path) -> dict[str, list[tuple]]:
+    with closing(open_database(sqlite_url(file))) as database, database.reading() as connection:
+        return {
+            table.name: [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
+            for table in schema.metadata.sorted_tables
+        }
+
+
+def test_all_of_it_is_back(home, saved, tmp_path):
+    new = tmp_path / "new"
+    assert main(["restore", str(saved), "--home", str(new)]) == 0
+    found, saved_rows = rows(new / "record.db"), rows(home / "record.db")
+    assert found.pop("audit")[-1][3] == "data.restore"
+    assert saved_rows.pop("audit") == []
+    assert found == saved_rows
+    assert [path.name for path in images_of(new)] == [path.name for path in images_of(home)]
+    assert Registry(new / "models").active() == Registry(home / "models").active()
+    assert (new / "plant.toml").read_bytes() == (home / "plant.toml").read_bytes()
+    assert (new / "keys").stat().st_mode & 0o777 == 0o700
+    assert (new / "keys" / "secret.pem").stat().st_mode & 0o777 == 0o600
+    found = verify_root(load({}, {"home": new}))
+    assert not found.counts
+    assert found.checked["images"] == 12
+    assert not verify_root(load({}, {"home": home})).counts
+
+
+def test_a_root_that_has_something_is_left_alone(home, saved, capsys):
+    before = state(home)
+    assert main(["restore", str(saved), "--home", str(home)]) == 1
+    told = capsys.readouterr().err
+    assert "--replace" in told
+    assert told.count("\n") == 1
+    assert state(home) == before
+
+
+def test_what_was_there_is_moved_aside_whole(home, saved, capsys):
+    (home / "plant.toml").write_text("# newer\n")
+    before = state(home)
+    assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 0
+    (aside,) = home.glob("replaced-*")
+    assert str(aside) in capsys.readouterr().err
+    assert state(aside) == before
+    assert "newer" not in (home / "plant.toml").read_text()
+    # And it can be done again: what was moved aside stays there.
+    assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 0
+    assert len(list(home.glob("replaced-*"))) == 2
+
+
+def test_a_running_server_is_not_replaced(home, saved, capsys):
+    before = state(home)
+    with exclusive(home / "serve.lock", wait=False):
+        assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
+    assert "a server runs on" in capsys.readouterr().err
+    assert state(home) == before
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def newer(saved: Path) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
+
+
+def outside(saved: Path) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    manifest["files"]["../../etc/passwd"] = manifest["files"]["plant.toml"]
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+
+
+DAMAGE = {
+    "a bit of the record": lambda saved: flip(saved / "record.db"),
+    "a bit of an image": lambda saved: flip(sorted((saved / "archive").glob("??/*"))[5]),
+    "an image is missing": lambda saved: sorted((saved / "archive").glob("??/*"))[5].unlink(),
+    "a model's file is missing": lambda saved: sorted((saved / "models").rglob("model.onnx"))[0].unlink(),
+    "a key's link": lambda saved: ((saved / "keys/secret.pem").unlink(), (saved / "keys/secret.pem").symlink_to("x")),
+    "a file that nobody saved": lambda saved: (saved / "keys" / "more").touch(),
+    "no manifest": lambda saved: (saved / "manifest.json").unlink(),
+    "half a manifest": lambda saved: (saved / "manifest.json").write_text('{"kind"'),
+    "a manifest of a later release": newer,
+    "a path that leads outside": outside,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_backup_changes_nothing(home, saved, tmp_path, capsys, damage):
+    damage(saved)
+    before = state(home)
+    assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert state(home) == before
+    assert main(["restore", str(saved), "--home", str(tmp_path / "new")]) == 1
+    assert state(tmp_path / "new") == {}
+    assert main(["verify", "--backup", str(saved)]) == 1
+
+
+def test_a_restore_that_dies_between_its_renames_starts_no_server(home, saved, monkeypatch, capsys):
+    before = rows(home / "record.db")
+    renamed = Path.rename
+
+    def dies(path: Path, target: Path) -> Path:
+        if path.name == "models" and path.parent.name == restoring.STAGED:
+            raise KeyboardInterrupt
+        return renamed(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", dies)
+        assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 130
+    capsys.readouterr()
+    served = app("serve", "--port", "0", home=home)
+    assert served.returncode == 1
+    assert served.stderr.startswith("error: a restore into")
+    assert served.stderr.count("\n") == 1
+    assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 0
+    assert rows(home / "record.db") | {"audit": []} == before
+    assert not verify_root(load({}, {"home": home})).counts
+    assert not (home / restoring.MARKER).exists()
+    assert any((folder / "record.db").exists() for folder in home.glob("replaced-*"))
+
+
+def test_settings_that_lead_out_of_the_root_are_refused(saved, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STEELSIGHT_MODELS", str(tmp_path / "elsewhere"))
+    assert main(["restore", str(saved), "--home", str(tmp_path / "new")]) == 1
+    assert "STEELSIGHT_MODELS" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_of_an_older_release_is_brought_to_this_one(tmp_path, tiny_models):
+    """Rows of the first schema that was ever released."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copytree(tiny_models, home / "models")
+    with closing(open_database(sqlite_url(home / "record.db"))) as database:
+        migrate(database, "0001")
+        with database.writing() as connection:
+            connection.execute(text("INSERT INTO models VALUES (1, 'old', 0, 0.3, 0.7)"))
+            connection.execute(text("INSERT INTO coils (coil_id, opened_at, opened_by) VALUES ('C1', 0, 'frame')"))
+    take(load({}, {"home": home}), tmp_path / "saved")
+    assert read_manifest(tmp_path / "saved").schema_revision == "0001"
+    assert main(["restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new")]) == 0
+    with closing(open_database(sqlite_url(tmp_path / "new" / "record.db"))) as database, database.reading() as found:
+        assert revision(found) == known_revision()
+        assert found.scalars(select(schema.coils.c.coil_id)).all() == ["C1"]
+
+
+def test_a_backup_of_a_newer_release_is_refused(home, tmp_path, capsys):
+    with closing(open_database(sqlite_url(home / "record.db"))) as database, database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    take(load({}, {"home": home}), tmp_path / "saved")
+    assert main(["restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new")]) == 1
+    assert "newer release" in capsys.readouterr().err
+    assert state(tmp_path / "new") == {}
+
+
+def test_into_an_empty_postgresql_and_into_no_other(home, saved, tmp_path, postgresql_server, monkeypatch, capsys):
+    with databases.postgresql(postgresql_server) as database:
+        url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        monkeypatch.setenv("DATABASE_URL", url)
+        assert main(["restore", str(saved), "--home", str(tmp_path / "new")]) == 0
+        assert not (tmp_path / "new" / "record.db").exists()
+        with database.writing() as connection:
+            assert connection.scalar(select(func.count()).select_from(schema.events)) == 12
+            # New rows get numbers that none of the old ones has.
+            add_coil(connection, "C2")
+            add_inspection(connection, "C2")
+        assert main(["verify", "--home", str(tmp_path / "new")]) == 0
+        capsys.readouterr()
+        assert main(["restore", str(saved), "--home", str(tmp_path / "newer")]) == 1
+        assert "a restore fills an empty one" in capsys.readouterr().err
+        assert state(tmp_path / "newer") == {}
