@@ -16,7 +16,7 @@ READY = .venv/.ready
 STARTER_DATA = $(STEELSIGHT_HOME)/starter-data
 ACTIVE = $(MODELS)/active.json
 
-.PHONY: setup run test lint bench lock
+.PHONY: setup run test lint bench faults lock
 
 setup: $(READY)
 
@@ -63,6 +63,11 @@ bench: $(READY) $(ACTIVE)
 	$(call measure,swap,--models $(MODELS))
 	$(call measure,record,--models $(MODELS))
 	$(BIN)/python -m benchmarks.peers --models $(MODELS)
+
+# Kills, full disks, lost power and the like, injected for real: as root, and with gcc and PostgreSQL's programs. About half
+# an hour; the table goes into docs/reliability.md.
+faults: $(READY)
+	$(BIN)/python -m tests.faults --document
 
 # Needs uv. Hashes, and no registry's address.
 LOCK = uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 pyproject.toml

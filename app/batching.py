@@ -45,6 +45,9 @@ SWEEP_S = 0.05
 # the record itself waits for a lock.
 RECORDED_WITHIN_S = 40.0
 LOOK_AFTER_S = 1.0
+# Past its deadline a frame that was begun in time has so long to be answered. A verdict that comes later still belongs
+# to steel that is past the last place where anyone could act on it.
+ANSWERED_WITHIN_S = 5.0
 
 T = TypeVar("T")
 
@@ -224,8 +227,14 @@ class InspectionPool:
             self._metrics.in_flight.dec(count)
 
     def order(self, started: float, receive: Receive) -> Order:
-        """What a request that arrived at `started` may want. Deadlines count from there."""
-        return Order(started, started + self._deadline_s, receive)
+        """What a request that arrived at `started` may want. Deadlines count from there.
+
+        Raises `Refusal` (deadline_exceeded) where it has passed: the process stood still since then.
+        """
+        order = Order(started, started + self._deadline_s, receive)
+        if order.deadline <= time.perf_counter():
+            raise self._too_late()
+        return order
 
     def submit(self, order: Order, inspector: Inspector, body: Body, query: InspectQuery) -> Ticket:
         """Put one frame at the end of the queue."""
@@ -335,6 +344,14 @@ class InspectionPool:
             ServiceCode.DEADLINE_EXCEEDED,
             f"the frame was not begun within {self._deadline_s * 1000:g} ms of the request's arrival, and is dropped; "
             "send fewer frames at a time, or raise STEELSIGHT_DEADLINE_MS",
+        )
+
+    def _answered_too_late(self, seconds: float) -> Refusal:
+        return Refusal(
+            ServiceCode.DEADLINE_EXCEEDED,
+            f"the frame was inspected, but only {seconds:.0f} s after the request's arrival, of which "
+            f"{self._deadline_s + ANSWERED_WITHIN_S:g} s are allowed: the server or its record was held up. Whoever "
+            "needs the verdict still gets it by sending the frame again with the same request_id",
         )
 
     @staticmethod
@@ -490,6 +507,8 @@ class InspectionPool:
             return outcome
         now = time.perf_counter()
         ticket = judged.ticket
+        if now > ticket.order.deadline + ANSWERED_WITHIN_S:
+            return self._answered_too_late(now - ticket.order.started)
         stages = Stages(
             judged.queue_s, ticket.decode_s, judged.inference_s, now - judged.at, now - ticket.order.started
         )

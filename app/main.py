@@ -30,6 +30,7 @@ from app.service import Service
 from app.serving import ModelSlot
 from app.settings import Settings
 from app.shadow import Difference, Shadow
+from app.stalls import Heartbeat
 from app.store.record import Record
 from app.turning_away import TurningAway
 
@@ -42,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     """One worker's application. The model is loaded when its lifespan begins: a worker that has the port to itself
     answers meanwhile, one of several takes no connection before.
     """
-    metrics = Metrics()
+    metrics, heartbeat = Metrics(), Heartbeat()
     slot, decoding = ModelSlot(settings, metrics), Decoding(settings, metrics, BATCH_PIXELS)
     pool = InspectionPool(settings, metrics, decoding)
     record = Record(settings, metrics) if settings.record == "on" else None
@@ -79,10 +80,10 @@ def create_app(settings: Settings) -> FastAPI:
         exception_handlers=HANDLERS,
         telemetry=tracing.FRAMEWORKS_OWN,
     )
-    app.state.service = service
+    app.state.service, app.state.heartbeat = service, heartbeat
     app.add_middleware(HeadMiddleware)
     # Outermost but for traces: its log line and counts see the request as the client sent it.
-    app.add_middleware(RecordingMiddleware, metrics=metrics)
+    app.add_middleware(RecordingMiddleware, metrics=metrics, heartbeat=heartbeat)
     if tracing.configured(os.environ):
         app.add_middleware(tracing.TracingMiddleware, environ=os.environ)
     for room in ROOMS:
@@ -117,7 +118,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         if service.settings.workers > 1:
             # A connection goes to any worker: whoever saw one of them ready must not meet another that still loads.
             await service.slot.refresh()
-        watches = [service.slot.watch(), service.shadow.watch(), service.gate.watch()]
+        beats: Heartbeat = app.state.heartbeat
+        watches = [beats.run(), service.slot.watch(), service.shadow.watch(), service.gate.watch()]
         if record:
             watches.append(Housekeeping(service.settings, record).run())
         for watch in watches:

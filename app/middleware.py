@@ -1,6 +1,7 @@
 """Around every request: an id, one log line, the counts, an answer if something broke; HEAD wherever there is GET."""
 
 import asyncio
+import time
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -10,6 +11,7 @@ from app.access.principal import ANYBODY
 from app.errors import ServiceCode, problem
 from app.metrics import Metrics
 from app.requests import STATUS_UNANSWERED, RequestRecord, request_id
+from app.stalls import Heartbeat
 
 # The route of a path that no endpoint has, so that no client can make up labels.
 NO_ROUTE = "other"
@@ -20,15 +22,16 @@ log = structlog.get_logger("steelsight.request")
 class RecordingMiddleware:
     """Keeps a `RequestRecord` for each request, under `request.state.record`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, heartbeat: Heartbeat) -> None:
         self.app = app
         self.metrics = metrics
+        self.heartbeat = heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record = RequestRecord(request_id(scope))
+        record = RequestRecord(request_id(scope), self.heartbeat.arrival(time.perf_counter()))
         scope.setdefault("state", {})["record"] = record
 
         async def send_recorded(message: Message) -> None:

@@ -37,6 +37,9 @@ from model.files import exclusive
 # A camera that sends a frame now and then should find its connection open.
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
+# A worker that does not answer its supervisor for so long is replaced. It answers only once it has started, and on a
+# machine with other work that was seen to take more than uvicorn's own 5 s: each was killed before it could serve.
+WORKER_HANGS_S = 60
 
 
 class StartError(Exception):
@@ -111,6 +114,7 @@ def _uvicorn_config(settings: Settings) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_worker_healthcheck=WORKER_HANGS_S,
     )
 
 

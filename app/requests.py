@@ -30,8 +30,8 @@ STATUS_UNANSWERED = 499
 class RequestRecord:
     """Filled in as the request is served; logged and counted once when it ends.
 
-    started: `time.perf_counter()` at arrival. code: of a refusal. stages: of an inspection of one frame.
-    principal: who asks, once somebody was let in.
+    started: `time.perf_counter()` at arrival, at the earliest. code: of a refusal. stages: of an inspection of one
+    frame. principal: who asks, once somebody was let in.
     """
 
     request_id: str

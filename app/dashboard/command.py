@@ -57,7 +57,7 @@ def _serve(arguments: argparse.Namespace, listener: socket.socket) -> None:
     from app import logs  # noqa: PLC0415
     from app.dashboard.desk import create_desk  # noqa: PLC0415
 
-    logs.configure("info", sys.stdout)
+    logs.configure("info")
     desk = create_desk(arguments.api.rstrip("/"))
     host, port = listener.getsockname()[:2]
     print(f"Steelsight desk  http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)

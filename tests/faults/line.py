@@ -1,129 +1,134 @@
-"""Cameras that send frames to a server which may die at any moment, and remember what they were told."""
+"""Cameras that send frames to a server which may fail in any way, and remember what they were told and when.
+
+Every frame is different and follows from its id: a camera sends one again until it has a verdict.
+"""
 
 import asyncio
 import itertools
-import os
-import re
-import signal
-import subprocess
-import sys
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
-WITHIN_S = 60
 CAMERAS = 8
 TILE = 64
+# Of one camera. Together with the others as much as leaves room on two cores for whatever makes the fault.
+EVERY_S = 0.04
+AGAIN_S = 0.05
+# A server that hangs is noticed: it has told of everything it cannot do within 40 s.
+WITHIN_S = 60.0
 
 
-class Server:
-    """A real server process on a data root; started, killed and started again on one port."""
+@dataclass(frozen=True)
+class Told:
+    """What became of one sending. sent, at: `time.monotonic()`. code: of a refusal, or the name of what broke the
+    connection; None is a verdict.
+    """
 
-    def __init__(self, home: Path, models: Path, **settings: str) -> None:
-        self.home = home
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "STEELSIGHT_HOME": str(home),
-            "STEELSIGHT_MODELS": str(models),
-            "STEELSIGHT_PORT": "0",
-        } | {f"STEELSIGHT_{name.upper()}": value for name, value in settings.items()}
-        self.url = ""
-        self._process: subprocess.Popen[str] | None = None
+    request_id: str
+    sent: float
+    at: float
+    code: str | None
+    status: int
+    said: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def start(self) -> None:
-        """Until it listens."""
-        with (self.home / "server.log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"],
-                cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
-        assert self._process.stderr is not None
-        told = self._process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", told)
-        assert found, told + self._process.stderr.read()
-        self.url = found[0]
-        # The next one listens where the cameras send to.
-        self._environment["STEELSIGHT_PORT"] = found[1]
 
-    def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
-        """Its exit code."""
-        assert self._process is not None
-        self._process.send_signal(how)
-        code = self._process.wait(WITHIN_S)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-        self._process = None
-        return code
+class Line:
+    """The cameras, in a thread of their own. answers: verdicts by request id."""
+
+    def __init__(self, url: str, every_s: float = EVERY_S, seed: int = 0, **query: Any) -> None:
+        self.url = url
+        self.answers: dict[str, Told] = {}
+        self.told: list[Told] = []
+        self._open: set[str] = set()
+        self._every_s = every_s
+        self._query = query
+        self._count: Iterator[int] = itertools.count(seed * 10_000_000)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failed: BaseException | None = None
+
+    @staticmethod
+    def body(request_id: str) -> bytes:
+        """The pixels of a frame: noise, of all brightnesses and contrasts, so that the verdicts differ."""
+        rng = np.random.default_rng(int(request_id.removeprefix("r")))
+        low, high = sorted(rng.integers(0, 256, 2))
+        return rng.integers(low, high + 1, TILE * TILE, np.uint8).tobytes()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Killed at the end, if it runs still."""
-        self.start()
+        """Send while this lasts; at the end what is open is sent until it has a verdict."""
+        self._over.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
         try:
             yield
         finally:
-            if self._process is not None:
-                self.kill()
+            self._over.set()
+            self._thread.join(3 * WITHIN_S)
+        assert not self._thread.is_alive(), "a camera was never answered"
+        if self._failed is not None:
+            raise self._failed
+        assert not self._open, f"{len(self._open)} frames never had a verdict"
 
+    def until_verdicts(self, count: int, after: float = 0.0, within_s: float = WITHIN_S) -> float:
+        """Wait for so many verdicts to frames that were sent after that moment; when the last of them came."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            came = sorted(each.at for each in list(self.answers.values()) if each.sent >= after)
+            if len(came) >= count:
+                return came[count - 1]
+            time.sleep(0.01)
+        codes = Counter(each.code for each in list(self.told) if each.sent >= after)
+        raise AssertionError(f"no {count} verdicts within {within_s:g} s; told meanwhile: {dict(codes)}")
 
-@dataclass
-class Line:
-    """Frames that were sent, all different, and what each was answered. answers: by request id."""
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._send_all())
+        except BaseException as error:  # noqa: BLE001 - told in the thread that waits for this one
+            self._failed = error
 
-    url: str
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    open: set[str] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
-    _count: Iterator[int] = field(default_factory=itertools.count)
+    async def _send_all(self) -> None:
+        limits = httpx.Limits(max_connections=CAMERAS, max_keepalive_connections=CAMERAS)
+        async with httpx.AsyncClient(base_url=self.url, timeout=WITHIN_S, limits=limits) as http:
+            await asyncio.gather(*(self._camera(http, number) for number in range(CAMERAS)))
 
-    def body(self, request_id: str) -> bytes:
-        """The pixels of a frame: they follow from its id, so that it can be sent again."""
-        seed = int(request_id.removeprefix("r"))
-        return np.random.default_rng(seed).integers(0, 256, TILE * TILE, np.uint8).tobytes()
+    async def _camera(self, http: httpx.AsyncClient, number: int) -> None:
+        gives_up_at = float("inf")
+        while not self._over.is_set():
+            request_id = f"r{next(self._count)}"
+            self._open.add(request_id)
+            while not await self._sent(http, request_id, number):
+                if self._over.is_set():
+                    gives_up_at = min(gives_up_at, time.monotonic() + WITHIN_S)
+                if time.monotonic() > gives_up_at:
+                    return
+                await asyncio.sleep(AGAIN_S)
+            self._open.discard(request_id)
+            await asyncio.sleep(self._every_s)
 
-    async def send(self, http: httpx.AsyncClient, request_id: str) -> None:
-        """One frame, once; `open` keeps what was not answered."""
-        self.open.add(request_id)
+    async def _sent(self, http: httpx.AsyncClient, request_id: str, number: int) -> bool:
+        """One frame, once; whether it has its verdict."""
         query = {
             "width": TILE, "height": TILE, "pixel_format": "Mono8", "request_id": request_id, "coil_id": "C1",
-            "camera_id": "c1", "sequence": request_id.removeprefix("r"),
+            "camera_id": f"c{number}", "sequence": request_id.removeprefix("r"), **self._query,
         }  # fmt: skip
         headers = {"content-type": "application/octet-stream"}
+        begun = time.monotonic()
         try:
             answer = await http.post("/v1/inspect", params=query, content=self.body(request_id), headers=headers)
-        except httpx.TransportError:
-            return
-        if answer.status_code == 200:
-            self.answers[request_id] = answer.json()
-            self.open.discard(request_id)
-        elif answer.status_code != 503:
-            self.faults.append(f"{request_id}: {answer.status_code} {answer.text}")
-
-    async def run(self, until: asyncio.Event) -> None:
-        """All cameras, until told; a camera sends what was not answered again before it goes on."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=WITHIN_S) as http:
-            await asyncio.gather(*(self._camera(http, until) for _ in range(CAMERAS)))
-
-    async def _camera(self, http: httpx.AsyncClient, until: asyncio.Event) -> None:
-        request_id = f"r{next(self._count)}"
-        while not until.is_set():
-            await self.send(http, request_id)
-            if request_id in self.answers:
-                request_id = f"r{next(self._count)}"
-            else:
-                await asyncio.sleep(0.02)
-
-    async def settle(self) -> None:
-        """Send what was never answered once more, to a server that lives."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=WITHIN_S) as http:
-            async with asyncio.timeout(WITHIN_S):
-                while (await http.get("/readyz")).status_code != 200:
-                    await asyncio.sleep(0.05)
-            for request_id in sorted(self.open):
-                await self.send(http, request_id)
+            said = answer.json()
+            code = None if answer.status_code == 200 else str(said["code"])
+            told = Told(request_id, begun, time.monotonic(), code, answer.status_code, said)
+        except httpx.TransportError as error:
+            told = Told(request_id, begun, time.monotonic(), type(error).__name__, 0)
+        self.told.append(told)
+        if told.code is None:
+            self.answers[request_id] = told
+        return told.code is None

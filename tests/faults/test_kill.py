@@ -1,76 +1,46 @@
-"""kill -9 of a server under load: what was acknowledged is in the record, once, and its image can be read.
+"""kill -9 of a server under load, again and again: what was acknowledged is in the record, once, with its image.
 
 The number of kills is STEELSIGHT_TEST_KILLS, 5 unless set.
 """
 
-import asyncio
 import os
 import random
-from pathlib import Path
+import time
 
-import numpy as np
 import pytest
-from sqlalchemy import select
 
-from app.archive import open_archive
-from app.store import schema
-from app.store.database import Database, open_database, sqlite_url
-from app.store.numbers import inspection_id
-from model.image import decode
-from tests.faults.line import TILE, Line, Server
+from app.store.database import open_database, sqlite_url
+from tests.faults.checking import check
+from tests.faults.line import Line
+from tests.faults.server import Server
 
 KILLS = int(os.environ.get("STEELSIGHT_TEST_KILLS") or 5)
-# From the server's start: some kills come before the first verdict, most amid full load.
-SOONEST_S, LATEST_S = 0.3, 2.5
-
-
-def check(line: Line, database: Database, home: Path) -> None:
-    """Every answer against the record and the archive, and the record against what was sent."""
-    assert line.faults == []
-    assert line.open == set()
-    with database.reading() as connection:
-        rows = connection.execute(select(schema.inspections)).all()
-        images = {row.digest: row for row in connection.execute(select(schema.images))}
-    by_request = {row.request_id: row for row in rows}
-    assert len(by_request) == len(rows)
-    assert set(by_request) == set(line.answers)
-    archive = open_archive(str(home / "archive"))
-    for request_id, answer in line.answers.items():
-        row = by_request[request_id]
-        assert inspection_id(row.number) == answer["inspection_id"]
-        assert (row.verdict, row.defect_probability) == (answer["verdict"], answer["defect_probability"])
-        frame = decode(archive.get(row.image, images[row.image].format))
-        assert np.array_equal(frame.ravel(), np.frombuffer(line.body(request_id), np.uint8))
-        assert frame.shape == (TILE, TILE)
-    archive.close()
+# After so many verdicts of a start, and a moment: some kills come before the first one.
+MOST_VERDICTS, LATEST_S = 40, 0.3
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_what_was_acknowledged_is_there_once(kind, tmp_path, tiny_models, request):
     settings = {"sample_ok": "1"}
     if kind == "postgresql":
-        server_url = request.getfixturevalue("empty_postgresql")
-        settings["database_url"] = server_url
-    server = Server(tmp_path, tiny_models, **settings)
+        settings["database_url"] = request.getfixturevalue("empty_postgresql")
+    server = Server(tmp_path, tiny_models, tmp_path / "server.log", settings)
     moments = random.Random(0)
-
-    async def play() -> Line:
-        line, over = Line(server.url), asyncio.Event()
-        sending = asyncio.create_task(line.run(over))
-        for _ in range(KILLS):
-            await asyncio.sleep(moments.uniform(SOONEST_S, LATEST_S))
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-        await asyncio.sleep(LATEST_S)
-        over.set()
-        await sending
-        await line.settle()
-        return line
-
-    with server.running():
-        line = asyncio.run(play())
+    try:
+        server.start()
+        line = Line(server.url, every_s=0)
+        with line.running():
+            for _ in range(KILLS):
+                started = time.monotonic()
+                line.until_verdicts(moments.randint(0, MOST_VERDICTS), after=started)
+                time.sleep(moments.uniform(0, LATEST_S))
+                server.kill()
+                server.start()
+            line.until_verdicts(MOST_VERDICTS, after=time.monotonic())
         assert server.kill() != 0
+    finally:
+        server.stop()
+    assert len(line.answers) > 5 * KILLS
     database = open_database(settings.get("database_url") or sqlite_url(tmp_path / "record.db"))
-    assert len(line.answers) > 20 * KILLS
-    check(line, database, tmp_path)
+    check(line, database, tmp_path / "archive", tiny_models)
     database.close()
