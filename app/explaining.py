@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from app.explain.messages import Answer, Question, receive, send
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame
+from model.signing import PUBLIC_KEYS
 
 # Explanations at a time, one of them being made: each holds its frame, 64 MB at most, and more would wait for minutes.
 PLACES = 4
@@ -76,7 +77,7 @@ class Ticket:
 class Child:
     """The process from its start to its end. `ask` is for one thread, `kill` for any."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         # Found wherever the server was started from.
         path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
         # TensorFlow greets on the console whatever it is told; of a process that dies, the words are wanted.
@@ -86,7 +87,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._console,
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            env={**os.environ, **environment, "PYTHONPATH": path},
             # Ctrl-C on a terminal reaches a whole group: the server ends it when it is done itself.
             start_new_session=True,
         )
@@ -145,6 +146,8 @@ class Explaining:
         self, settings: Settings, *, limit_s: float = LIMIT_S, wait_s: float = WAIT_S, idle_s: float = IDLE_S
     ) -> None:
         self._command = [sys.executable, "-m", "app.explain", str(settings.models.resolve())]
+        # It verifies versions itself, by what it finds in its environment.
+        self._environment = ENVIRONMENT | ({PUBLIC_KEYS: keys} if (keys := settings.model_public_keys) else {})
         self._limit_s = limit_s
         self._wait_s = wait_s
         # Each worker has a process of its own: the more there are, the sooner an idle one goes.
@@ -265,7 +268,7 @@ class Explaining:
             if self._closed:
                 raise _stopped()
             if self._child is None:
-                self._child = Child(self._command)
+                self._child = Child(self._command, self._environment)
                 log.info("explaining_started", pid=self._child.pid)
             return self._child
 

@@ -32,7 +32,9 @@ from app.store.database import DatabaseError
 from app.store.migrate import migrate
 from app.store.record import database_of
 from app.store.soundness import require_sound
+from model.errors import SteelsightError
 from model.files import exclusive
+from model.signing import public_keys
 
 # A camera that sends a frame now and then should find its connection open.
 KEEP_ALIVE_S = 75
@@ -53,6 +55,7 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _data_root(settings):
         _require_guard(settings)
+        _require_model_keys(settings)
         _prepare_record(settings)
         _listen_and_serve(settings)
 
@@ -153,6 +156,14 @@ def _require_guard(settings: Settings) -> None:
         f"there is no key, and {where} one is needed: make one with `python -m app keys create NAME --scope inspect "
         "read` (in a container: in the same volume), or set STEELSIGHT_ACCESS=open where another layer guards"
     )
+
+
+def _require_model_keys(settings: Settings) -> None:
+    """A server that is told to ask for signatures does not start without the keys to check them by."""
+    try:
+        public_keys(settings.model_public_keys)
+    except SteelsightError as error:
+        raise StartError(f"STEELSIGHT_MODEL_PUBLIC_KEYS: {error.message}") from error
 
 
 def _prepare_record(settings: Settings) -> None:

@@ -18,7 +18,6 @@ from app.errors import Refusal, ServiceCode
 from app.loading import Loader
 from app.metrics import Metrics
 from app.settings import Settings
-from model.artifact import verify
 from model.errors import ErrorCode, SteelsightError
 from model.inspector import Inspector
 from model.registry import Change, Prove
@@ -123,7 +122,7 @@ class ModelSlot:
 
         def prove(folder: Path) -> None:
             if self._serving is not None and self._serving.version == folder.name:
-                verify(folder)
+                self._registry.verified(folder.name)
                 opened.append(self._serving)
             else:
                 opened.append(self.loader.open(folder.name))

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from model.image import DEFAULT_LIMITS, Limits
 
 PREFIX = "STEELSIGHT_"
-# Variables of the same prefix that belong to the tests, not to a server.
-FOREIGN = frozenset({"STEELSIGHT_TEST_DATA", "STEELSIGHT_TEST_KILLS"})
+# Variables of the same prefix that belong to the tests or to whoever publishes, not to a server.
+FOREIGN = frozenset({"STEELSIGHT_TEST_DATA", "STEELSIGHT_TEST_KILLS", "STEELSIGHT_MODEL_SIGNING_KEY"})
 DATABASE_URL = "DATABASE_URL"
 
 
@@ -32,6 +32,11 @@ class Settings(BaseModel):
     models: Path = Field(
         default_factory=lambda known: Path(known["home"]) / "models",
         description="Folder of model versions; `home`/models unless set.",
+    )
+    model_public_keys: str | None = Field(
+        None,
+        description="Files of Ed25519 public keys (PEM), separated by commas; if set, a version serves only with a "
+        "signature of one of them.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every IPv4 interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")

@@ -1,4 +1,4 @@
-"""python -m model: look at, activate and use published versions.
+"""python -m model: look at, sign, verify, activate and use published versions.
 
 Exit code 0 done, 1 a fault in the data or model, 2 wrong usage.
 """
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model import shadow
-from model.artifact import Manifest
+from model import precision, shadow
+from model.artifact import Manifest, manifest_bytes, verify
 from model.engine import ENGINES
 from model.errors import SteelsightError
 from model.image import decode
@@ -19,8 +19,20 @@ from model.inspector import Inspector
 from model.precision import AUTO
 from model.registry import Registry, models_folder
 from model.reply import told
+from model.signing import (
+    PUBLIC_KEYS,
+    SIGNATURE,
+    SIGNING_KEY,
+    key_id,
+    keygen,
+    public_keys,
+    public_path,
+    sign,
+    signing_key,
+)
+from model.trial import process as trial
 
-EXIT_DONE, EXIT_FAULT = 0, 1
+EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +59,34 @@ def parser() -> argparse.ArgumentParser:
 
     rollback = commands.add_parser("rollback", parents=[shared], help="return to the version before the active one")
     rollback.set_defaults(run=run_rollback)
+
+    keys = commands.add_parser("keygen", help="make a key pair to sign versions with")
+    keys.add_argument("file", metavar="FILE", type=Path, help="the private key; the public one is FILE.pub")
+    keys.set_defaults(run=run_keygen, models=None)
+
+    signing = commands.add_parser("sign", parents=[shared], help="vouch for a version")
+    signing.add_argument("version", metavar="VERSION")
+    signing.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get(SIGNING_KEY),
+        help=f"the private key (default: ${SIGNING_KEY})",
+    )
+    signing.set_defaults(run=run_sign)
+
+    verifying = commands.add_parser(
+        "verify", parents=[shared], help="check a version whole: signature, hashes, contents, and a trial"
+    )
+    verifying.add_argument("version", metavar="VERSION")
+    verifying.add_argument(
+        "--public-keys",
+        metavar="FILES",
+        default=os.environ.get(PUBLIC_KEYS),
+        help=f"who may vouch for it, separated by commas (default: ${PUBLIC_KEYS})",
+    )
+    verifying.add_argument("--engine", choices=[AUTO, *sorted(ENGINES)], default=AUTO, help="default: %(default)s")
+    verifying.set_defaults(run=run_verify)
 
     shadowing = commands.add_parser(
         "shadow", parents=[shared], help="let a version score a share of the frames beside the active one"
@@ -126,6 +166,40 @@ def run_rollback(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def run_keygen(arguments: argparse.Namespace) -> int:
+    """Write a private key, and its public key beside it."""
+    public = keygen(arguments.file)
+    print(f"key {key_id(public)}: private {arguments.file}, public {public_path(arguments.file)}")
+    return EXIT_DONE
+
+
+def run_sign(arguments: argparse.Namespace) -> int:
+    """Vouch for VERSION: only for one whose files are those of its manifest."""
+    if arguments.key is None:
+        print(f"error: name the private key with --key FILE, or in {SIGNING_KEY}", file=sys.stderr)
+        return EXIT_USAGE
+    key = signing_key(Path(arguments.key))
+    folder = Registry(arguments.models, keys=()).folder(arguments.version)
+    content = manifest_bytes(folder)
+    verify(folder)
+    print(f"signed: {arguments.version} by {key_id(sign(folder, content, key))}")
+    return EXIT_DONE
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Say what holds of VERSION."""
+    registry = Registry(arguments.models, public_keys(arguments.public_keys))
+    manifest = registry.verified(arguments.version)
+    signed = (registry.folder(arguments.version) / SIGNATURE).exists()
+    passed = trial.require(registry, arguments.version, precision.chosen(arguments.engine, manifest))
+    unchecked = "signed, but no public key is configured to check it by" if signed else "not signed"
+    print(f"{arguments.version}: {len(manifest.files)} files as published")
+    print(f"signature: {'of a trusted key' if registry.keys else unchecked}")
+    print(f"trial: passed, {'scores as recorded' if passed.known else 'no scores recorded to compare with'}")
+    print(f"confined by: {', '.join(passed.confined)}")
+    return EXIT_DONE
+
+
 def run_shadow(arguments: argparse.Namespace) -> int:
     """Let VERSION shadow, or nothing."""
     registry = Registry(arguments.models)
@@ -159,7 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAULT
     except OSError as error:
-        print(f"error: {error}; check that the folder {arguments.models} can be read and written", file=sys.stderr)
+        where = arguments.models or arguments.file.parent
+        print(f"error: {error}; check that the folder {where} can be read and written", file=sys.stderr)
         return EXIT_FAULT
     return exit_code
 

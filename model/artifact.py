@@ -4,19 +4,23 @@
         model.keras      source of truth
         model.onnx       export, measured against it at publish
         manifest.json    what this version is, and the sha256 of every other file
+        manifest.sig     who vouches for the manifest, if anyone does (`model.signing`)
 
 A version appears by one rename, so it is there whole or not at all, and is never changed afterwards.
-Nothing is deserialised before its hash has been checked.
+Nothing is parsed before its signature has been checked, where one is asked for; nothing is deserialised before its
+hash, nor hashed before its size.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,12 +31,21 @@ from model.calibration import Calibrator
 from model.errors import ErrorCode, SteelsightError
 from model.files import exclusive, replace_text, sync_folder, sync_tree
 from model.network import NetworkConfig
+from model.signing import MAX_SIGNATURE_BYTES, SIGNATURE, PublicKey, vouched
 from model.tiling import Fit
 from model.verdict import Thresholds
 
 MANIFEST = "manifest.json"
 # A manifest has a few tens of kilobytes; its size is checked before it is read.
 MAX_MANIFEST_BYTES = 16_000_000
+# Of what is hashed and opened. The largest preset's files have 103 MB each, 309 MB in sum; a report adds a few.
+MAX_FILE_BYTES = 512_000_000
+MAX_VERSION_BYTES = 2_000_000_000
+# A report has some tens of files. Past it the folder is no version, and is not walked to its end.
+MAX_FILES = 2000
+# What a runtime may be given; the report is for people, and nothing opens it. No pickle, no .h5, no .npy.
+WEIGHTS = frozenset({"model.keras", "model.onnx", "trunk.onnx", "head.onnx", "model.int8.onnx", "trunk.int8.onnx"})
+REPORT = "report/"
 STAGING_PREFIX = ".publishing-"
 
 VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
@@ -81,6 +94,18 @@ class Parity(Record):
     tiles_per_second: float | None = Field(default=None, gt=0)
 
 
+class FixedScores(Record):
+    """What the network said when it was published, of tiles that anyone can draw again: `model.trial.scores`.
+
+    logits: of the Keras model, a row for each tile. differences: engine -> the largest difference of its logits from
+    these, there and then.
+    """
+
+    tiles: Literal["drawn-1"] = "drawn-1"
+    logits: tuple[tuple[float, ...], ...] = Field(min_length=1, max_length=64)
+    differences: dict[str, Annotated[float, Field(ge=0)]]
+
+
 class Interval(Record):
     """A figure with its 95 % interval; low and high are absent where the data cannot give one."""
 
@@ -93,6 +118,7 @@ class Manifest(Record):
     """What one version is: enough to serve it, to compare it, and to trace it to its data.
 
     classes: good surface first, then what the outputs stand for: one defect class for a single output.
+    fixed_scores: versions from before these were recorded lack them.
     """
 
     schema_version: Literal[1] = 1
@@ -105,6 +131,7 @@ class Manifest(Record):
     thresholds: Thresholds
     metrics: dict[str, Interval]
     parity: dict[str, Parity]
+    fixed_scores: FixedScores | None = None
     data: dict[str, Any]
     training: dict[str, Any]
     packages: dict[str, str]
@@ -147,7 +174,14 @@ def staging(models: Path, version: str) -> Iterator[Path]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest last, with the hash of every file the folder holds by then."""
-    files = {path.relative_to(folder).as_posix(): entry(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    unlisted = (folder / MANIFEST, folder / SIGNATURE)
+    files = {
+        path.relative_to(folder).as_posix(): entry(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in unlisted
+    }
+    # It would be the signature of another manifest.
+    (folder / SIGNATURE).unlink(missing_ok=True)
     complete = manifest.model_copy(update={"files": files})
     replace_text(folder / MANIFEST, complete.model_dump_json(indent=2) + "\n")
 
@@ -158,19 +192,35 @@ def entry(path: Path) -> FileEntry:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=os.fstat(file.fileno()).st_size)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone. Raises `SteelsightError` (artifact_invalid) if it is missing or not this folder's."""
-    path = folder / MANIFEST
+def manifest_bytes(folder: Path, keys: Sequence[PublicKey] = ()) -> bytes:
+    """The manifest as it lies there, vouched for by one of the keys where there are any; nothing of it is parsed.
+
+    Raises `SteelsightError` (artifact_invalid) if it is missing, no plain file, too large, or not signed.
+    """
+    content = _read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES)
+    if keys:
+        if not os.path.lexists(folder / SIGNATURE):
+            raise refused(
+                folder,
+                f"it is not signed ({SIGNATURE} is missing), and this system asks for a signature; whoever vouches for "
+                "it runs `python -m model sign VERSION --key FILE`",
+            )
+        try:
+            vouched(content, _read_plain(folder, SIGNATURE, MAX_SIGNATURE_BYTES), keys)
+        except ValueError as error:
+            raise refused(folder, str(error)) from error
+    return content
+
+
+def read_manifest(folder: Path, keys: Sequence[PublicKey] = ()) -> Manifest:
+    """The manifest alone. Raises `SteelsightError` (artifact_invalid) if it is missing or not this folder's.
+
+    keys: one of them must have signed it; with none, nobody needs to.
+    """
+    content = manifest_bytes(folder, keys)
     try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            raise refused(folder, "its manifest is not a plain file")
-        if status.st_size > MAX_MANIFEST_BYTES:
-            raise refused(folder, f"its manifest has more than {MAX_MANIFEST_BYTES} bytes")
         # NaN is not JSON, and nothing that we write holds it; the free-form fields would let it in.
-        manifest = Manifest.model_validate(from_json(path.read_bytes(), allow_inf_nan=False))
-    except OSError as error:
-        raise refused(folder, f"its manifest cannot be read ({error.strerror})") from error
+        manifest = Manifest.model_validate(from_json(content, allow_inf_nan=False))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
@@ -182,22 +232,25 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: Path, keys: Sequence[PublicKey] = ()) -> Manifest:
     """The manifest of a folder in which every file is exactly what the manifest says, and nothing else lies.
 
-    Raises `SteelsightError` (artifact_invalid) naming the first file that is missing, changed, not listed or a link.
+    keys: as for `read_manifest`. Raises `SteelsightError` (artifact_invalid) naming the first file that is missing,
+    changed, not listed, too large, a link, or of a kind that no version of ours has.
     """
-    manifest = read_manifest(folder)
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not _is_plain_folder(path)}
-    if unlisted := sorted(set(found) - set(manifest.files) - {MANIFEST}):
+    if folder.is_symlink():
+        raise refused(folder, "it is a link; a version's folder lies among the others")
+    manifest = read_manifest(folder, keys)
+    _check_listing(folder, manifest)
+    found = _walk(folder)
+    if unlisted := sorted(found - set(manifest.files) - {MANIFEST, SIGNATURE}):
         raise refused(folder, f"{unlisted[0]} is not in its manifest")
+    if SIGNATURE in found:
+        _read_plain(folder, SIGNATURE, MAX_SIGNATURE_BYTES)
     for name, expected in manifest.files.items():
-        path = found.get(name)
-        if path is None:
+        if name not in found:
             raise refused(folder, f"{name} is missing")
-        if path.is_symlink() or not path.is_file():
-            raise refused(folder, f"{name} is not a plain file")
-        if path.stat().st_size != expected.size or entry(path) != expected:
+        if _hashed(folder, name, expected.size) != expected.sha256:
             raise refused(folder, f"{name} is not the file that was published (its size or sha256 differs)")
     return manifest
 
@@ -207,5 +260,64 @@ def refused(folder: Path, reason: str) -> SteelsightError:
     return SteelsightError(ErrorCode.ARTIFACT_INVALID, f"artifact {folder} is refused: {reason}")
 
 
-def _is_plain_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _check_listing(folder: Path, manifest: Manifest) -> None:
+    """What the manifest claims, before a byte of it is read."""
+    if len(manifest.files) > MAX_FILES:
+        raise refused(folder, f"its manifest lists {len(manifest.files)} files, and a version has at most {MAX_FILES}")
+    for name, file in manifest.files.items():
+        if name not in WEIGHTS and not name.startswith(REPORT):
+            raise refused(folder, f"{name} is no file of a version: {', '.join(sorted(WEIGHTS))} and {REPORT}* are")
+        if file.size > MAX_FILE_BYTES:
+            raise refused(folder, f"{name} is to have {file.size} bytes, and a file has at most {MAX_FILE_BYTES}")
+    total = sum(file.size for file in manifest.files.values())
+    if total > MAX_VERSION_BYTES:
+        raise refused(folder, f"its files have {total} bytes together, and a version has at most {MAX_VERSION_BYTES}")
+
+
+def _walk(folder: Path) -> set[str]:
+    """Names of all that lies in the folder and is no folder itself; links are names, whatever they lead to."""
+    found: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for each in entries:
+                path = Path(each.path)
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                else:
+                    found.add(path.relative_to(folder).as_posix())
+                if len(found) + len(waiting) > MAX_FILES + 2:
+                    raise refused(folder, f"more than {MAX_FILES} files and folders lie in it")
+    return found
+
+
+def _open_plain(folder: Path, name: str) -> BufferedReader:
+    """A file of the folder, and no link, pipe or folder. Raises `SteelsightError` (artifact_invalid)."""
+    called = "its manifest" if name == MANIFEST else name
+    try:
+        # Not blocking: a pipe would wait for somebody who writes.
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise refused(folder, f"{called} is not a plain file but a link") from error
+        raise refused(folder, f"{called} cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refused(folder, f"{called} is not a plain file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _read_plain(folder: Path, name: str, most: int) -> bytes:
+    with _open_plain(folder, name) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            called = "its manifest" if name == MANIFEST else name
+            raise refused(folder, f"{called} has more than {most} bytes")
+        return file.read(most)
+
+
+def _hashed(folder: Path, name: str, size: int) -> str | None:
+    """sha256 of a file of that size; None, and nothing is read, if it has another."""
+    with _open_plain(folder, name) as file:
+        if os.fstat(file.fileno()).st_size != size:
+            return None
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     RAW_FRAME_INVALID = "raw_frame_invalid"
     NETWORK_INVALID = "network_invalid"
     ARTIFACT_INVALID = "artifact_invalid"
+    SIGNING_KEY_INVALID = "signing_key_invalid"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     EXPORT_DISAGREES = "export_disagrees"
     MODEL_UNKNOWN = "model_unknown"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model import tiling
-from model.artifact import Manifest, verify
+from model.artifact import Manifest
 from model.attribution import (
     BATCH_TILES,
     OCCLUSIONS_A_SIDE,
@@ -31,6 +31,7 @@ from model.errors import ErrorCode, SteelsightError
 from model.feature_maps import Activations, Stage, trace
 from model.image import Frame
 from model.inspector import Inspection, Inspector
+from model.keras_weights import check_weights
 from model.layers import check_layers
 from model.registry import Registry
 from model.seam import judge_seam
@@ -129,7 +130,7 @@ class Explainer:
         Raises `SteelsightError`: model_unknown, artifact_invalid, engine_unavailable (TensorFlow is needed).
         """
         folder = registry.folder(version)
-        manifest = verify(folder)
+        manifest = registry.verified(version)
         path = folder / "model.keras"
         check_layers(path)
         try:
@@ -138,6 +139,7 @@ class Explainer:
             raise SteelsightError(
                 ErrorCode.ENGINE_UNAVAILABLE, f"explaining needs TensorFlow ({error}); install the `train` extra"
             ) from error
+        check_weights(path)
         network = keras.models.load_model(path, compile=False, safe_mode=True)
         return cls(manifest, Inspector.load(registry, version, engine, threads=threads, stride=stride), network)
 

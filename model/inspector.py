@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model import precision, quality, sliding, tiling
-from model.artifact import Fitting, Manifest, verify
+from model.artifact import Fitting, Manifest
 from model.calibration import Calibrator, Logits, defect_class_logits
 from model.engine import Engine, open_engine
 from model.image import Frame
@@ -92,7 +92,7 @@ class Inspector:
         Raises `SteelsightError`: model_unknown, artifact_invalid, engine_unavailable.
         """
         folder = registry.folder(version)
-        manifest = verify(folder)
+        manifest = registry.verified(version)
         fitting = manifest.fitting
         if stride is not None:
             fitting = fitting.model_copy(update={"stride": min(stride, fitting.tile)})

@@ -5,7 +5,7 @@ each one atomic rename. Servers watch that file: no restart is needed.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model.artifact import MANIFEST, Manifest, VersionName, read_manifest, verify
 from model.errors import ErrorCode, SteelsightError
 from model.files import exclusive, replace_text
+from model.signing import PublicKey, configured_keys
 
 POINTER = "active.json"
 # A rollback further than this is an `activate` by name.
@@ -54,11 +55,13 @@ Prove = Callable[[Path], object]
 class Registry:
     """All versions below one folder.
 
-    models: need not exist yet; it is an empty registry then.
+    models: need not exist yet; it is an empty registry then. keys: one of them must have signed each version; None asks
+    for those that the environment names, so that nobody forgets them (`model.signing`).
     """
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, keys: Sequence[PublicKey] | None = None) -> None:
         self.models = models
+        self.keys = configured_keys() if keys is None else tuple(keys)
 
     def versions(self) -> list[str]:
         """Names of all published versions, in order of name."""
@@ -74,7 +77,11 @@ class Registry:
 
     def manifest(self, version: str) -> Manifest:
         """One version's manifest. Raises `SteelsightError` (model_unknown, artifact_invalid)."""
-        return read_manifest(self.folder(version))
+        return read_manifest(self.folder(version), self.keys)
+
+    def verified(self, version: str) -> Manifest:
+        """One version's manifest, once all its files are those it names. Raises as `manifest`."""
+        return verify(self.folder(version), self.keys)
 
     def folder(self, version: str) -> Path:
         """Where a published version lies. Raises `SteelsightError` (model_unknown)."""
@@ -102,13 +109,14 @@ class Registry:
             )
         return version
 
-    def activate(self, version: str, prove: Prove = verify) -> Change:
+    def activate(self, version: str, prove: Prove | None = None) -> Change:
         """Prove the version and make it active; the one before is kept for `rollback`.
 
-        prove: given the version's folder; the pointer moves only if it returns. A server loads the version there.
+        prove: given the version's folder; the pointer moves only if it returns. A server loads the version there; by
+        default its files are verified.
         Raises `SteelsightError` (model_unknown, artifact_invalid, and what `prove` raises) and changes nothing then.
         """
-        prove(self.folder(version))
+        (prove or self._verify)(self.folder(version))
         with self._changing():
             before = self._pointer()
             if before is None:
@@ -122,7 +130,7 @@ class Registry:
         pointer = self._pointer()
         return pointer.previous[-1] if pointer and pointer.previous else None
 
-    def rollback(self, prove: Prove = verify) -> Change:
+    def rollback(self, prove: Prove | None = None) -> Change:
         """Make the version before the active one active again.
 
         prove: as for `activate`; others wait meanwhile, so that two rollbacks are two steps.
@@ -139,9 +147,12 @@ class Registry:
             if pointer is None or not pointer.previous:
                 raise none_earlier
             *earlier, version = pointer.previous
-            prove(self.folder(version))
+            (prove or self._verify)(self.folder(version))
             self._point(Pointer(active=version, previous=tuple(earlier)))
         return Change(version, pointer.active)
+
+    def _verify(self, folder: Path) -> Manifest:
+        return verify(folder, self.keys)
 
     def _changing(self) -> AbstractContextManager[None]:
         return exclusive(self.models / ".active.lock")

@@ -24,6 +24,7 @@ from model.export import parity, save_keras, save_onnx
 from model.image import Frame
 from model.network import Block, NetworkConfig
 from model.registry import Registry
+from model.trial.scores import recorded
 from model.verdict import Thresholds
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def publish(models: Path, version: str, model: "keras.Model", network: NetworkCo
             engine.name: calibrator.probabilities(engine(folder, 1).logits(tiles))
             for engine in (KerasEngine, OnnxEngine)
         }
+        measured = {"onnx": parity(scores["keras"], scores["onnx"], TINY_THRESHOLDS, "onnx")}
         manifest = Manifest(
             version=version,
             created_at=datetime.now(UTC),
@@ -95,7 +97,8 @@ def publish(models: Path, version: str, model: "keras.Model", network: NetworkCo
             calibrator=calibrator,
             thresholds=TINY_THRESHOLDS,
             metrics={},
-            parity={"onnx": parity(scores["keras"], scores["onnx"], TINY_THRESHOLDS, "onnx")},
+            parity=measured,
+            fixed_scores=recorded(folder, KerasEngine(folder, 1), network.input_size, measured),
             data={},
             training={"seed": 0},
             packages={},

@@ -27,7 +27,9 @@ KERAS_ROOMS = {
     "model/explain.py",
     "model/export.py",
     "model/feature_maps.py",
+    "model/keras_weights.py",
     "model/network.py",
+    "model/trial/__main__.py",
 }
 NO_CONCEPT = {"utils", "util", "helpers", "helper", "common", "core", "misc", "base"}
 MAX_LINES = 600

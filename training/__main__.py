@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from model import signing
 from model.artifact import new_version
 from model.errors import SteelsightError
 from model.network import DEFAULT_PRESET, PRESETS
@@ -235,6 +236,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Train, or resume a training; print the version."""
     # Found out now and not after hours of training.
     arguments.models.mkdir(parents=True, exist_ok=True)
+    signing.configured_signing_key()
+    signing.configured_keys()
     checkpoint, run = _resumed(arguments) if arguments.resume else _started(arguments)
     try:
         outcome = train(run, checkpoint, arguments.models)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model import artifact, export
+from model import artifact, export, signing
 from model.artifact import Manifest, Parity
 from model.calibration import Logits, defect_logit
 from model.engine import Engine, KerasEngine, OnnxEngine, open_engine
 from model.inspector import Inspector
+from model.trial.scores import recorded
 from model.verdict import Thresholds
 from training.calibrate import CalibrationResult, fit_calibrator
 from training.checkpoint import Run, State
@@ -60,18 +61,20 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
         of_test = inspector.logits(test.tiles)
         probabilities = fitted.calibrator.probabilities(of_test)
         exported = unpublished(onnx, fitting, classes, fitted.calibrator).logits(test.tiles)
+        parity = measure_precisions(
+            folder,
+            Measured(inspector, experiment.resolved_network(classes), of_test, test.tiles, test.defect, thresholds),
+            _parity(inspector, of_test, exported, thresholds),
+            calibration=calibration.tiles,
+            seed=experiment.seed,
+        )
         manifest = _manifest(
             run,
             prepared,
             calibrator=fitted.calibrator,
             thresholds=thresholds,
-            parity=measure_precisions(
-                folder,
-                Measured(inspector, experiment.resolved_network(classes), of_test, test.tiles, test.defect, thresholds),
-                _parity(inspector, of_test, exported, thresholds),
-                calibration=calibration.tiles,
-                seed=experiment.seed,
-            ),
+            parity=parity,
+            fixed_scores=recorded(folder, keras, fitting.tile, parity),
             data=_about_parts(prepared.parts) | _about_split(prepared.split),
             training=_about_training(state, fitted, certificate),
         )
@@ -114,26 +117,28 @@ def publish_cross_fitted(
         # Of tiles it was fitted on: good enough to see that it is alive and that its exports agree, and for no figure.
         logits = keras.logits(tiles.tiles)
         _require_alive(logits)
+        parity = measure_precisions(
+            folder,
+            # Ranges of 8 bits are not measured on the tiles that they were chosen on.
+            Measured(
+                keras,
+                experiment.resolved_network(prepared.classes),
+                logits[others],
+                tiles.tiles[others],
+                tiles.defect[others],
+                thresholds,
+            ),
+            _parity(keras, logits, onnx.logits(tiles.tiles), thresholds),
+            calibration=tiles.tiles[~others],
+            seed=experiment.seed,
+        )
         manifest = _manifest(
             run,
             prepared,
             calibrator=fitted.calibrator,
             thresholds=thresholds,
-            parity=measure_precisions(
-                folder,
-                # Ranges of 8 bits are not measured on the tiles that they were chosen on.
-                Measured(
-                    keras,
-                    experiment.resolved_network(prepared.classes),
-                    logits[others],
-                    tiles.tiles[others],
-                    tiles.defect[others],
-                    thresholds,
-                ),
-                _parity(keras, logits, onnx.logits(tiles.tiles), thresholds),
-                calibration=tiles.tiles[~others],
-                seed=experiment.seed,
-            ),
+            parity=parity,
+            fixed_scores=recorded(folder, keras.engine, fitting.tile, parity),
             data=_about_parts(found.parts()) | _about_split(found.split()),
             training=_about_training(state, fitted, certificate)
             | {"cross_validation": figures.summary(), "figures": sentence},
@@ -178,10 +183,13 @@ def _parity(inspector: Inspector, reference: Logits, exported: Logits, threshold
 def _write(folder: Path, examination: Examination, outcome: Outcome) -> None:
     write_report(folder / "report", examination)
     artifact.write_manifest(folder, examination.manifest.model_copy(update={"metrics": outcome.metrics}))
+    if key := signing.configured_signing_key():
+        signer = signing.sign(folder, artifact.manifest_bytes(folder), key)
+        print(f"signed by {signing.key_id(signer)}", file=sys.stderr)
 
 
 def _manifest(run: Run, prepared: Prepared, data: dict[str, Any], training: dict[str, Any], **fields: Any) -> Manifest:
-    """Without metrics; fields: calibrator, thresholds and parity."""
+    """Without metrics; fields: calibrator, thresholds, parity and fixed scores."""
     experiment, fitting = run.experiment, prepared.fitting
     return Manifest(
         version=run.version,

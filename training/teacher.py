@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 
-from model.artifact import Fitting, Manifest, verify
+from model.artifact import Fitting, Manifest
 from model.engine import KerasEngine
 from model.registry import Registry
 from model.tiling import Fit
@@ -56,7 +56,7 @@ def require_teacher(run: Run, fit: Fit, models: Path) -> None:
     if run.experiment.teacher is None:
         return
     teachers_split(run, models)
-    manifest = verify(Registry(models).folder(run.experiment.teacher))
+    manifest = Registry(models).verified(run.experiment.teacher)
     _require_same_fit(manifest, fit)
 
 
@@ -88,7 +88,7 @@ def open_teacher(experiment: Experiment, classes: tuple[str, ...], fitting: Fitt
     """
     if experiment.teacher is None:
         return None
-    manifest = verify(Registry(models).folder(experiment.teacher))
+    manifest = Registry(models).verified(experiment.teacher)
     _require_same_input(manifest, experiment)
     _require_same_fit(manifest, fitting.fit)
     if manifest.classes != classes:

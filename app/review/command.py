@@ -27,6 +27,7 @@ from app.store.reviews import Reviewed, reviewed
 from model.errors import SteelsightError
 from model.files import sync_folder, sync_tree
 from model.registry import Registry
+from model.signing import public_keys
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 # Rows read at a time: a reader that walked the whole record in one view would hold up SQLite's log.
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        registry = Registry(settings.models)
+        registry = Registry(settings.models, public_keys(settings.model_public_keys))
         placing = Placing.of(registry.manifest(registry.require_active()).fitting)
         with closing(database_of(settings)) as database:
             if database.file is not None and not database.file.exists():

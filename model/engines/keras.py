@@ -13,6 +13,7 @@ from model.cells import CellPlan
 from model.engines.feed import Maps, network_input, unusable
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame
+from model.keras_weights import check_weights
 from model.layers import check_layers
 from model.network import logits_model, trunk_and_head
 
@@ -39,6 +40,7 @@ class KerasEngine:
         # The pool belongs to the process: once TensorFlow runs it refuses, and the first engine's choice stands.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
+        check_weights(path)
         try:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
         # The layers were checked, but the weights may still be anything.

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from model.calibration import Logits
 from model.cells import CellPlan
 from model.engines.feed import Maps, network_input, unusable
+from model.errors import SteelsightError
 from model.image import Frame
+from model.onnx_file import read_onnx
 
 CUDA = "CUDAExecutionProvider"
 
@@ -59,8 +61,10 @@ class OnnxEngine:
     @staticmethod
     def _open(file: Path, threads: int) -> Any:
         try:
+            # Checked as bytes and opened by its path: of bytes the runtime keeps a copy as long as it lives.
+            read_onnx(file)
             return session(str(file), threads)
-        except ImportError:
+        except (ImportError, SteelsightError):
             raise
         # The runtime has its own exceptions for each way in which a file is no model, and they change.
         except Exception as error:

@@ -18,6 +18,7 @@ from model.engines.feed import Maps, network_input, unusable
 from model.engines.openvino_cells import cell_graph, dense_of, kernel_of, only_reader, rest_of
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame
+from model.onnx_file import read_onnx
 
 # It would report every import and every model to its maker, and leave an identifier in the home folder.
 REPORTER = "openvino_telemetry"
@@ -170,7 +171,7 @@ def _refusing(file: Path) -> Iterator[None]:
 
 def _read(file: Path) -> Any:
     # As bytes: weights in files of their own, which nobody vouches for, then lead nowhere.
-    return _core().read_model(file.read_bytes(), b"")
+    return _core().read_model(read_onnx(file), b"")
 
 
 @cache

@@ -262,7 +262,6 @@ from pathlib import Path
 from model.artifact import Manifest, staging, write_manifest
 models, source = Path(sys.argv[1]), Path(sys.argv[2])
 manifest = Manifest.model_validate_json(source.read_bytes())
-print("ready", flush=True)
 for number in range(100_000):
     version = f"{sys.argv[3]}-{number:06d}"
     with staging(models, version) as folder:
@@ -272,6 +271,7 @@ for number in range(100_000):
                     file.write(b"x" * 5_000)
                     file.flush()
         write_manifest(folder, manifest.model_copy(update={"version": version}))
+    print(version, flush=True)
 """
 
 
