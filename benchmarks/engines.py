@@ -10,7 +10,6 @@ minutes.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import keep_figures
 from benchmarks.machine import Machine, measure
 from model.engine import ENGINES
 from model.errors import SteelsightError
@@ -124,10 +124,7 @@ def main() -> None:
         "engines": found,
         "frames": frames,
     }
-    output = arguments.models.parent / "benchmarks" / "engines.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"\nwritten to {output}")
+    keep_figures(arguments.models, "engines", results)
 
 
 if __name__ == "__main__":

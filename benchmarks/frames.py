@@ -9,7 +9,6 @@ load generator shares the machine. Takes about half a minute an engine.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.engines import FRAME, calls_per_second, inspectors
+from benchmarks.figures import keep_figures
 from benchmarks.machine import measure
 from benchmarks.serving import ROOT, Server, request_file, served
 from model.image import Frame
@@ -91,10 +91,7 @@ def main() -> None:
         "machine": asdict(machine),
         "frames": {name: row._asdict() for name, row in found.items()},
     }
-    output = arguments.models.parent / "benchmarks" / "frames.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"\nwritten to {output}")
+    keep_figures(arguments.models, "frames", results)
 
 
 if __name__ == "__main__":

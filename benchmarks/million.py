@@ -11,7 +11,6 @@ rounds with nothing of the file in memory. About ten minutes.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from app.store.inserting import now
 from app.store.migrate import migrate
 from app.store.schema import coils, events, images, inspections
 from benchmarks.asking import Answers, Export, Seen, asked, exported, forgetting, running_line
+from benchmarks.figures import keep_figures
 from benchmarks.machine import Machine, measure
 from benchmarks.plant import LARGEST, PLANT_FILE, Version, write_plant
 from benchmarks.questions import ONCE_MORE, known
@@ -187,10 +187,7 @@ def main() -> None:
         },
         "exports": [asdict(each) for each in files],
     }
-    output = arguments.models.parent / "benchmarks" / "million.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"\nwritten to {output}")
+    keep_figures(arguments.models, "million", results)
 
 
 if __name__ == "__main__":

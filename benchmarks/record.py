@@ -9,7 +9,6 @@ flush. Takes about two minutes.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import keep_figures
 from benchmarks.machine import measure
 from benchmarks.serving import CONNECTIONS, ROOT, Figures, request_file, served
 from model.inspector import Inspector
@@ -120,11 +120,8 @@ def main() -> None:
                 f"| {connections} | {name} | {middle['per_second']:,.0f} | {middle['p50_ms']:.1f} | "
                 f"{middle['p99_ms']:.1f} | {100 * share:.0f} % |"
             )
-    output = arguments.models.parent / "benchmarks" / "record.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
     told = {"machine": asdict(machine), "flushes_per_second": flushes, "called": arguments.called, "rates": results}
-    output.write_text(json.dumps(told, indent=2) + "\n")
-    print(f"\nwritten to {output}")
+    keep_figures(arguments.models, "record", told)
 
 
 if __name__ == "__main__":

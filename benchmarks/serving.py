@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.figures import keep_figures
 from benchmarks.machine import Machine, measure
 from model.registry import Registry, models_folder
 
@@ -240,10 +241,7 @@ def main() -> None:
         "start_seconds": servers["this"].start_seconds,
         "resident_mb": memory,
     }
-    output = arguments.models.parent / "benchmarks" / "serving.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"\nwritten to {output}")
+    keep_figures(arguments.models, "serving", results)
 
 
 if __name__ == "__main__":

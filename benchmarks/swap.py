@@ -32,6 +32,7 @@ import numpy as np
 import uvloop
 from PIL import Image
 
+from benchmarks.figures import keep_figures
 from model.artifact import MANIFEST, read_manifest, staging, write_manifest
 from model.registry import Registry, models_folder
 
@@ -252,10 +253,7 @@ def main() -> None:
             )
     figures = result(rounds, loads, truth, arguments.swaps)
     print(table(figures))
-    output = arguments.models.parent / "benchmarks" / "swap.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"\nwritten to {output}")
+    keep_figures(arguments.models, "swap", figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ minutes more the first time, for the installations. Nothing is sent anywhere but
 """
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.document import PERFORMANCE, write_section
+from benchmarks.figures import keep_figures
 from benchmarks.machine import measure
 from benchmarks.peers.contenders import Contender, contenders
 from benchmarks.peers.environments import NotInstalled, environment, version
@@ -128,14 +128,12 @@ def _installed(contender: Contender, venvs: Path) -> Measured:
 def _write(run: Run, arguments: argparse.Namespace) -> None:
     text = table(run)
     print(f"\n{text}\n")
-    output = arguments.models.parent / "benchmarks" / "peers.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps({"machine": asdict(run.machine), **figures(run)}, indent=2) + "\n")
+    keep_figures(arguments.models, "peers", {"machine": asdict(run.machine), **figures(run)})
     picture = arguments.document.parent / PICTURE
     picture.parent.mkdir(parents=True, exist_ok=True)
     plot(run, picture)
     write_section(arguments.document, "peers", f"{text}\n\n![Requests a second and p99 of each server]({PICTURE})")
-    print(f"written to {output}, {arguments.document} and {picture}")
+    print(f"written to {arguments.document} and {picture}")
 
 
 if __name__ == "__main__":
