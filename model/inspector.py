@@ -142,7 +142,7 @@ class Inspector:
         size = self.fitting.tile
         self.engine.logits(np.zeros((WARM_TILES, size, size), np.uint8))
         if self.shared is not None:
-            self.inspect(np.zeros((2 * size, 8 * size), np.uint8))
+            self.inspect(np.zeros((2 * size, 2 * size), np.uint8))
 
     def _judged(self, frame: Frame, cover: _Cover, logits: Logits, overlap: int) -> Inspection:
         """What the logits of a frame's tiles, (tiles, outputs) row by row, say of it."""

@@ -90,15 +90,16 @@ class Windows:
 def disagreement(engine: Engine, shared: SharedNetwork, sharing: Sharing, stride: int) -> float:
     """Largest difference between the logits of both ways on one generated frame, as a share of the largest logit.
 
-    The frame has noise of all grey values, is a whole block of cells or more, and has a last row and column of tiles
-    that do not align. Of its tiles those at the ends and in the middle are compared.
+    The frame has noise of all grey values, at least a block of cells where it goes by cells, and a last row and column
+    of tiles that do not align. Of its tiles those at the ends and in the middle are compared: a model that is changed
+    under load is to take little from the frames that are judged meanwhile.
     """
-    odd = sharing.stride // 2 + 1
-    height, width = (max(sharing.tile + stride, size) + odd for size in BLOCK)
+    odd, least = sharing.stride // 2 + 1, BLOCK if isinstance(shared, Cells) else (0, 0)
+    height, width = (max(sharing.tile + stride, size) + odd for size in least)
     frame = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
     grid = TileGrid.cover(height, width, sharing.tile, stride)
     rows, columns = (
-        sorted({0, 1, len(places) // 2, len(places) - 2, len(places) - 1}) for places in (grid.rows, grid.columns)
+        sorted({0, len(places) // 2, len(places) - 2, len(places) - 1}) for places in (grid.rows, grid.columns)
     )
     compared = TileGrid(
         tuple(grid.rows[row] for row in rows), tuple(grid.columns[column] for column in columns), grid.tile

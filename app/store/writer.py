@@ -1,7 +1,8 @@
 """The one writer of a process: what arrives while a commit runs is the next commit.
 
-Nothing waits for company: a commit takes milliseconds in which others arrive, and the more there are the larger the
-groups become. Each reply waits for its own commit, so that what was answered is on the disk.
+Nothing that is waited for waits for company: a commit takes milliseconds in which others arrive, and the more there are
+the larger the groups become. Each reply waits for its own commit, so that what was answered is on the disk. Refused
+frames, of which nobody is told, go with the next commit that comes, or after a moment by themselves.
 """
 
 import asyncio
@@ -27,6 +28,9 @@ from app.store.inserting import Inserting, put_within
 GROUP = 256
 # Refused frames that wait; a flood of them must not fill the memory. What is lost stands as a gap without a reason.
 REFUSED_WAITING = 10_000
+# So long a refused frame waits for a commit to go with: a commit for each would cost an overloaded server, in processor
+# and disk, what it lacks. What is not committed when a process is killed stands as a gap without a reason.
+REFUSED_TOGETHER_S = 0.2
 # Another process may name the same new coil or answer the same request at the same moment; the next try finds it.
 TRIES = 3
 # PostgreSQL's deadlock and serialization failure: another process was faster, and the next try goes through.
@@ -55,6 +59,7 @@ class Writer:
         self._waiting: deque[Entry | Change] = deque()
         # Apart: nobody waits for these, and a flood of them must not stand before a frame that somebody does wait for.
         self._refused: deque[RefusedFrame] = deque()
+        self._refused_since = 0.0
         self._arrived = threading.Condition()
         self._closed = False
         self._settle: Callable[[Sequence[Settled]], None]
@@ -94,7 +99,11 @@ class Writer:
                 self._metrics.refused_frames_lost.inc()
                 return
             self._refused.append(frame)
-            self._arrived.notify()
+            if len(self._refused) == 1:
+                self._refused_since = time.monotonic()
+            # The first sets the writer's clock, and a whole group need not wait for it.
+            if len(self._refused) in (1, GROUP):
+                self._arrived.notify()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do something else in the next transaction; its result, once that is committed.
@@ -131,12 +140,19 @@ class Writer:
 
     def _next(self) -> list[Item]:
         with self._arrived:
-            while not self._waiting and not self._refused:
+            while not self._waiting and not self._refused_are_due():
                 if self._closed:
                     return []
-                self._arrived.wait()
+                self._arrived.wait(REFUSED_TOGETHER_S if self._refused else None)
             group: list[Item] = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
             return group + [self._refused.popleft() for _ in range(min(GROUP - len(group), len(self._refused)))]
+
+    def _refused_are_due(self) -> bool:
+        """Whether refused frames have waited for company for long enough."""
+        if not self._refused:
+            return False
+        waited = time.monotonic() - self._refused_since
+        return self._closed or len(self._refused) >= GROUP or waited >= REFUSED_TOGETHER_S
 
     def _written(self, group: Sequence[Item]) -> list[Any]:
         """What became of each item, in order."""

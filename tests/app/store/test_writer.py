@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,21 @@ def test_refused_frames_are_noted(desk):
     (noted,) = desk.rows(schema.refused_frames)
     assert (noted.code, noted.sequence) == ("overloaded", 5)
     assert {coil.coil_id for coil in desk.rows(schema.coils)} == {"C1", "C9"}
+
+
+def test_refused_frames_go_together_and_soon(desk):
+    """A commit for each would cost an overloaded server what it lacks."""
+    row = {"at": now(), "code": "overloaded", "request_id": None, "camera_id": "c", "side": None, "position_mm": None}
+    deadline = time.monotonic() + WITHIN_S
+    for sequence in range(60):
+        desk.writer.refused(RefusedFrame(row | {"sequence": sequence}, "C9"))
+        time.sleep(0.002)
+    while desk.writer.waiting and time.monotonic() < deadline:
+        time.sleep(0.01)
+    while len(desk.rows(schema.refused_frames)) < 60 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [noted.sequence for noted in desk.rows(schema.refused_frames)] == list(range(60))
+    assert desk.metrics.registry.get_sample_value("steelsight_record_group_count") <= 10
 
 
 def test_what_waits_at_the_end_is_committed(make, database):
