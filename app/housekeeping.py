@@ -34,6 +34,7 @@ class Housekeeping:
         retention_at = 0.0
         while True:
             try:
+                await asyncio.to_thread(self._record.renew)
                 await self.close_idle_coils()
                 if loop.time() >= retention_at:
                     await self.delete_images()

@@ -134,7 +134,7 @@ def _data_root(settings: Settings) -> Iterator[None]:
             raise StartError(str(error)) from error
         except BlockingIOError as error:
             raise StartError(
-                f"another server or a restore runs on {root}; stop it, or give this one its own STEELSIGHT_HOME"
+                f"another server runs on {root}, or a restore does; stop it, or give this one its own STEELSIGHT_HOME"
             ) from error
         except OSError as error:
             raise StartError(f"the data root {root} cannot be used: {error.strerror}") from error

@@ -33,7 +33,7 @@ from model.shadow import SHADOW
 NAMED = TypeAdapter(FileName)
 LOST = "the archive had no such file when a backup was made"
 # Of the data root: what a server makes anew, and the record, which is saved in its own way.
-MADE_ANEW = {"live": "previews", "metrics": "counts of worker processes", "serve.lock": "a lock"}
+MADE_ANEW = {"live": "previews", "metrics": "counts of worker processes", "serve.lock": "a lock", "tags": "locks"}
 IN_ITS_OWN_WAY = {SQLITE_FILE, f"{SQLITE_FILE}-wal", f"{SQLITE_FILE}-shm"}
 # For the database's log and the folders, beside what is counted.
 SPARE_BYTES = 64 << 20

@@ -12,6 +12,7 @@ from pysqlite3 import dbapi2
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
 
 # The first SQLite that has a WAL corruption mended, in which a checkpoint could meet a commit.
 LEAST_SQLITE = (3, 51, 3)
@@ -33,6 +34,7 @@ LOST = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+_POSTGRESQL: dict[str, Any] = {"connect_timeout": CONNECT_S, **LOST}
 SQLITE_FILE = "record.db"
 
 
@@ -70,6 +72,13 @@ class Database:
         """One transaction: committed at the end, or not at all."""
         with self._writers.begin() as connection:
             yield connection
+
+    def session(self) -> Connection:
+        """A connection of its own for what lasts as long as it does, such as a lock; whoever has it closes it."""
+        engine = sqlalchemy.create_engine(
+            self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_POSTGRESQL
+        )
+        return engine.connect()
 
     def close(self) -> None:
         """Let all connections go."""
@@ -152,5 +161,5 @@ def _postgresql(url: URL, *, writing: bool) -> Engine:
         max_overflow=0,
         # A server that was restarted is met by a fresh connection, not by an error.
         pool_pre_ping=True,
-        connect_args={"connect_timeout": CONNECT_S, "options": options, **LOST},
+        connect_args={**_POSTGRESQL, "options": options},
     )

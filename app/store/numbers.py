@@ -5,7 +5,6 @@ thereby the end of the primary key, and no worker process waits for another to n
 """
 
 import re
-import secrets
 import threading
 import time
 
@@ -43,14 +42,14 @@ def first_number_at(microseconds: int) -> int:
 
 
 class Numbers:
-    """One process's numbers; from any thread.
+    """One process's numbers; from any thread. tag: nobody else's who writes to the same record, see `app.store.tags`.
 
     `raise_to` keeps them rising across restarts on a machine whose clock was set back: the newest inspection stays
     the one with the greatest number.
     """
 
-    def __init__(self) -> None:
-        self._tag = secrets.randbits(TAG_BITS)
+    def __init__(self, tag: int = 0) -> None:
+        self.tag = tag
         self._last = 0
         self._next = threading.Lock()
 
@@ -63,4 +62,4 @@ class Numbers:
         """A number that no other inspection has."""
         with self._next:
             self._last = max(self._last + 1, time.time_ns() // 1000)
-            return self._last << TAG_BITS | self._tag
+            return self._last << TAG_BITS | self.tag

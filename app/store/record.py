@@ -16,6 +16,7 @@ from app.store.entries import Entry, RefusedFrame, Settled
 from app.store.inserting import greatest_number
 from app.store.migrate import migrate
 from app.store.numbers import Numbers
+from app.store.tags import Claim, claim
 from app.store.writer import Writer
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Record:
         self.archive: Archive
         self.plant: Plant
         self.examinations: Examinations
+        self._claim: Claim
         self._writer: Writer
 
     def open(self, settle: Callable[[Sequence[Settled]], None]) -> None:
@@ -45,6 +47,8 @@ class Record:
         self.archive = open_archive(settings.archive, settings.archive_max_bytes)
         self.database = database_of(settings)
         migrate(self.database)
+        self._claim = claim(self.database)
+        self.numbers.tag = self._claim.tag
         with self.database.reading() as connection:
             self.numbers.raise_to(greatest_number(connection))
         refuse = settings.archive_when_full == "refuse"
@@ -55,7 +59,13 @@ class Record:
         """Commit what waits, and let everything go."""
         self._writer.close()
         self.archive.close()
+        self._claim.close()
         self.database.close()
+
+    def renew(self) -> None:
+        """See that this process's tag is its own still. Raises what the database raises."""
+        self._claim.renew()
+        self.numbers.tag = self._claim.tag
 
     @property
     def waiting(self) -> int:
