@@ -27,8 +27,9 @@ RUN mkdir /data && chown 10001:10001 /data
 VOLUME /data
 WORKDIR /data
 EXPOSE 8000
+# Whose certificate it is does not matter here: it asks itself.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD python -c \
-    "import os, urllib.request as http; http.urlopen(f'http://127.0.0.1:{os.environ.get(\"STEELSIGHT_PORT\", 8000)}/healthz', timeout=2)"
+    "import os, ssl, urllib.request as http; tls = 's' if os.environ.get('STEELSIGHT_TLS_CERTIFICATE') else ''; http.urlopen(f'http{tls}://127.0.0.1:{os.environ.get(\"STEELSIGHT_PORT\", 8000)}/healthz', timeout=2, context=ssl._create_unverified_context() if tls else None)"
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "app", "serve"]
 

@@ -48,6 +48,7 @@ class ServiceCode(StrEnum):
     KEY_INVALID = "key_invalid"
     SCOPE_MISSING = "scope_missing"
     CAMERA_FORBIDDEN = "camera_forbidden"
+    CROSS_SITE = "cross_site"
     RATE_LIMITED = "rate_limited"
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTERNAL_ERROR = "internal_error"
@@ -95,6 +96,7 @@ STATUS: Mapping[Code, HTTPStatus] = {
     ServiceCode.KEY_INVALID: HTTPStatus.UNAUTHORIZED,
     ServiceCode.SCOPE_MISSING: HTTPStatus.FORBIDDEN,
     ServiceCode.CAMERA_FORBIDDEN: HTTPStatus.FORBIDDEN,
+    ServiceCode.CROSS_SITE: HTTPStatus.FORBIDDEN,
     ServiceCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceCode.KEYS_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,15 @@ from app.stalls import Heartbeat
 
 # The route of a path that no endpoint has, so that no client can make up labels.
 NO_ROUTE = "other"
+
+# What a browser is told of every answer that says nothing of it itself: to take it for what it is called and nothing
+# else, to keep no copy, to load nothing for it and to show it in no other page.
+PROTECTION = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 log = structlog.get_logger("steelsight.request")
 
@@ -37,7 +47,11 @@ class RecordingMiddleware:
         async def send_recorded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode())]
+                message["headers"] = [
+                    *message["headers"],
+                    *_missing(message["headers"]),
+                    (b"x-request-id", record.request_id.encode()),
+                ]
                 if record.code and any(name == b"expect" for name, _ in scope["headers"]):
                     # The client has not sent its body yet; on this connection it would be taken for a request.
                     message["headers"].append((b"connection", b"close"))
@@ -82,6 +96,14 @@ class RecordingMiddleware:
             client=client[0] if client else None,
             exc_info=record.error,
         )
+
+
+def _missing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    given = {name for name, _ in headers}
+    if b"etag" in given:
+        # A copy of it may be kept, and is asked about: the pages' own assets.
+        given.add(b"cache-control")
+    return [each for each in PROTECTION if each[0] not in given]
 
 
 class HeadMiddleware:

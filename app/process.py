@@ -5,19 +5,22 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from app import logs
+from app import logs, tls
 from app.access.gate import is_loopback
 from app.access.keys import Keys
 from app.access.watched import AccessError
@@ -42,6 +45,8 @@ BACKLOG = 2048
 # A worker that does not answer its supervisor for so long is replaced. It answers only once it has started, and on a
 # machine with other work that was seen to take more than uvicorn's own 5 s: each was killed before it could serve.
 WORKER_HANGS_S = 60
+# A certificate that ends sooner is spoken of at the start.
+CERTIFICATE_SOON = timedelta(days=30)
 
 
 class StartError(Exception):
@@ -56,6 +61,7 @@ def serve(settings: Settings) -> None:
     with _data_root(settings):
         _require_guard(settings)
         _require_model_keys(settings)
+        _require_tls(settings)
         _prepare_record(settings)
         _listen_and_serve(settings)
 
@@ -111,8 +117,10 @@ def _uvicorn_config(settings: Settings) -> uvicorn.Config:
         workers=settings.workers,
         log_config=None,
         access_log=False,
-        # Whoever connects is the client: no header may say otherwise.
-        proxy_headers=False,
+        # Whoever connects is the client, unless it is a proxy that was named: no other header may say otherwise.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        ssl_context_factory=_tls(settings),
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
@@ -166,6 +174,29 @@ def _require_model_keys(settings: Settings) -> None:
         raise StartError(f"STEELSIGHT_MODEL_PUBLIC_KEYS: {error.message}") from error
 
 
+def _require_tls(settings: Settings) -> None:
+    """What is wrong with the certificate would stop every worker."""
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        given, missing = ("CERTIFICATE", "KEY") if settings.tls_certificate else ("KEY", "CERTIFICATE")
+        raise StartError(f"STEELSIGHT_TLS_{given} is set and STEELSIGHT_TLS_{missing} is not; both files are needed")
+    if settings.tls_certificate and settings.tls_key:
+        try:
+            tls.context(settings.tls_certificate, settings.tls_key)
+        except tls.TlsError as error:
+            raise StartError(str(error)) from error
+
+
+def _tls(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
+    """Made in each worker, which gets the settings pickled."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return partial(_encrypting, settings.tls_certificate, settings.tls_key)
+
+
+def _encrypting(certificate: Path, key: Path, *_: object) -> ssl.SSLContext:
+    return tls.context(certificate, key)
+
+
 def _prepare_record(settings: Settings) -> None:
     """What would stop every worker is found here, once and in one line; the workers find the schema as they need it."""
     if settings.record == "off":
@@ -196,7 +227,8 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _announce(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if settings.tls_certificate else "http"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     print(f"Steelsight API  {address}/v1/inspect", file=sys.stderr)
     print(f"description     {address}/docs", file=sys.stderr)
     print(
@@ -206,3 +238,20 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
         file=sys.stderr,
         flush=True,
     )
+    for line in _cautions(settings):
+        print(f"caution: {line}", file=sys.stderr, flush=True)
+
+
+def _cautions(settings: Settings) -> Iterator[str]:
+    """What does not keep a server from starting, and should be known."""
+    if settings.tls_certificate:
+        ends = tls.ends_at(settings.tls_certificate)
+        if (left := ends - datetime.now(UTC)) < CERTIFICATE_SOON:
+            word = "ended" if left < timedelta() else "ends"
+            yield f"the certificate {settings.tls_certificate} {word} {ends:%Y-%m-%d}"
+    if is_loopback(settings.host):
+        return
+    if settings.access == "open":
+        yield f"no key is asked for (STEELSIGHT_ACCESS=open), and {settings.host} is reached from other machines"
+    elif not settings.tls_certificate and not settings.trusted_proxies:
+        yield "keys travel unencrypted: set STEELSIGHT_TLS_CERTIFICATE and STEELSIGHT_TLS_KEY, or put a proxy before it"

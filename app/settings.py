@@ -6,21 +6,43 @@ The environment is handed in, so that what a server does follows from what this 
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from model.image import DEFAULT_LIMITS, Limits
 
 PREFIX = "STEELSIGHT_"
-# Variables of the same prefix that belong to the tests or to whoever publishes, not to a server.
-FOREIGN = frozenset({"STEELSIGHT_TEST_DATA", "STEELSIGHT_TEST_KILLS", "STEELSIGHT_MODEL_SIGNING_KEY"})
+# Variables of the same prefix that belong to the tests, to clients or to whoever publishes, not to a server.
+FOREIGN = frozenset(
+    {
+        "STEELSIGHT_TEST_DATA",
+        "STEELSIGHT_TEST_KILLS",
+        "STEELSIGHT_MODEL_SIGNING_KEY",
+        "STEELSIGHT_KEY",
+        "STEELSIGHT_DESK_KEY",
+        "STEELSIGHT_CA",
+    }
+)
 DATABASE_URL = "DATABASE_URL"
 
 
 class SettingsError(Exception):
     """One line that names every setting that is unknown or invalid, what was received and what is expected."""
+
+
+def _addresses(given: str) -> str:
+    """Raises ValueError."""
+    for one in filter(None, given.replace(" ", "").split(",")):
+        try:
+            everyone = ip_network(one, strict=False).prefixlen == 0
+        except ValueError:
+            everyone = True
+        if everyone:
+            raise ValueError(f"{one!r} is no address or network of proxies, such as 10.0.0.5 or 10.0.0.0/28")
+    return given.replace(" ", "")
 
 
 class Settings(BaseModel):
@@ -86,6 +108,8 @@ class Settings(BaseModel):
     )
     database_url: str | None = Field(
         None,
+        # It may hold a password, which nothing shows that shows settings.
+        repr=False,
         description="Where the record is kept, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; also read from "
         "DATABASE_URL. Unset, it is a file in `home`.",
     )
@@ -113,6 +137,14 @@ class Settings(BaseModel):
     plant: Path = Field(
         default_factory=lambda known: Path(known["home"]) / "plant.toml",
         description="What the plant says of its cameras, rolls and acceptance; `home`/plant.toml unless set.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="File with the server's certificate and its chain, in PEM; with it the API speaks HTTPS."
+    )
+    tls_key: Path | None = Field(None, description="File with the certificate's key, in PEM, without a password.")
+    trusted_proxies: Annotated[str, AfterValidator(_addresses)] = Field(
+        "",
+        description="Addresses or networks, with commas between, of proxies whose X-Forwarded-For and -Proto count.",
     )
     access: Literal["auto", "keys", "open"] = Field(
         "auto",
@@ -178,5 +210,6 @@ def _complaint(error: Mapping[str, Any], flags: Mapping[str, object]) -> str:
     if error["type"] == "extra_forbidden":
         near = get_close_matches(field, Settings.model_fields, n=1)
         return f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0].upper()}?" if near else "")
-    expected = error["msg"][0].lower() + error["msg"][1:]
+    expected = error["msg"].removeprefix("Value error, ")
+    expected = expected[0].lower() + expected[1:]
     return f"{name}: received {error['input']!r}; {expected}"

@@ -62,12 +62,29 @@ class Gate:
     def admit(self, headers: Headers, needed: Scope) -> Principal:
         """Who asks for something that needs a scope.
 
-        Raises `Refusal` (key_missing, key_invalid, scope_missing, rate_limited, keys_unavailable).
+        Raises `Refusal` (key_missing, key_invalid, scope_missing, rate_limited, cross_site, keys_unavailable).
         """
         if self.open:
+            if needed is not Scope.READ and _of_another_site(headers):
+                raise Refusal(
+                    ServiceCode.CROSS_SITE,
+                    "a browser sent this from a page of another site, and this server asks for no key by which to tell "
+                    "that somebody wanted it; make a key, or ask from a program",
+                )
             return ANYBODY
         principal = self._principal(headers)
         self._rates.count(principal)
+        return self._allowed(principal, needed)
+
+    def still_admits(self, headers: Headers, needed: Scope) -> bool:
+        """Whether whoever was let in before would be let in now; this is no further request."""
+        try:
+            return self.open or bool(self._allowed(self._principal(headers), needed))
+        except Refusal:
+            return False
+
+    def _allowed(self, principal: Principal, needed: Scope) -> Principal:
+        """Raises `Refusal` (scope_missing)."""
         if needed not in principal.scopes:
             raise Refusal(
                 ServiceCode.SCOPE_MISSING,
@@ -108,6 +125,14 @@ class Gate:
             if token.startswith(kind.prefix):
                 return kind.principal(token)
         raise Refusal(ServiceCode.KEY_INVALID, "the key is not valid: it does not begin as keys of this server do")
+
+
+def _of_another_site(headers: Headers) -> bool:
+    """Whether a browser says so: a page anywhere may have it send things to a server that only this machine reaches."""
+    said = {name: value for name, value in headers if name in (b"sec-fetch-site", b"origin", b"host")}
+    if site := said.get(b"sec-fetch-site"):
+        return site not in (b"same-origin", b"none")
+    return b"origin" in said and said[b"origin"].partition(b"://")[2] != said.get(b"host")
 
 
 def require_camera(principal: Principal, camera_id: str | None) -> None:

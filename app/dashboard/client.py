@@ -1,5 +1,6 @@
 """The API as the desk calls it: a function for each question, one exception for every way of getting no answer."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -78,9 +79,18 @@ def path(*parts: str) -> str:
 
 
 class Api:
-    """Asks one server. Every function raises `ApiError`."""
+    """Asks one server. Every function raises `ApiError`.
 
-    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    key: what it says of itself, as docs/api.md has it under Keys. verify: whom it believes to be the server.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        transport: httpx.AsyncBaseTransport | None = None,
+        key: str | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
         self.base_url = base_url
         self._http = httpx.AsyncClient(
             base_url=base_url,
@@ -88,6 +98,8 @@ class Api:
             # A proxy that the environment names is for the internet, where the API is not.
             trust_env=False,
             transport=transport,
+            verify=verify,
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
         )
 
     async def close(self) -> None:

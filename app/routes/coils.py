@@ -39,6 +39,8 @@ from app.store.schema import EPOCH
 
 # A coil's id at its longest, and room for a client that formats.
 MAX_ANNOUNCEMENT_BYTES = 4096
+# Whoever opens a drawing or a page by itself runs nothing and loads nothing, whatever a name in it may say.
+SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
 PLACED = re.compile(r"(-?[0-9.e+-]+)?:(-?[0-9]{1,18})")
 
 
@@ -181,9 +183,7 @@ def strip(coil_id: CoilId, service: Current, format: MapFormat = MapFormat.JSON)
         return Response(replies.mapped(layout).model_dump_json(), media_type="application/json")
     drawn = scene(layout)
     if format is MapFormat.SVG:
-        # Whoever opens it by itself runs nothing and loads nothing, whatever a name in it may say.
-        safe = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return Response(svg(drawn), media_type="image/svg+xml", headers=safe)
+        return Response(svg(drawn), media_type="image/svg+xml", headers=SAFE)
     return Response(png(drawn), media_type="image/png")
 
 
@@ -196,7 +196,7 @@ def strip(coil_id: CoilId, service: Current, format: MapFormat = MapFormat.JSON)
 )
 def printed(coil_id: CoilId, service: Current) -> HTMLResponse:
     """One page to print and to hand on: the verdict, why, and on what it stands."""
-    return HTMLResponse(report(_examined(service, coil_id), now()))
+    return HTMLResponse(report(_examined(service, coil_id), now()), headers=SAFE)
 
 
 def _examined(service: Service, coil_id: str) -> Examination:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.access.declared import READ, REFUSALS
+from app.access.principal import Scope
 from app.complaints import echo
 from app.conditional import answered, unchanged
 from app.errors import Refusal, ServiceCode
@@ -51,13 +52,23 @@ async def _listening(
     response_class=StreamingResponse,
     responses={200: {"content": {EVENTS: {"schema": {"type": "string"}}}}, **problems(422, 503)},
 )
-async def live(request: Request, listener: Annotated[Listener, Depends(_listening)]) -> StreamingResponse:
+async def live(
+    request: Request, service: Current, listener: Annotated[Listener, Depends(_listening)]
+) -> StreamingResponse:
     """Server-sent events of all workers: `inspection`, a row of the list; `note`, what happened beside (its `kind`);
     `lost`, how many events a client that reads too slowly was not told.
     """
     # A stream has no end of its own: a server that stops calls this, and does not wait for it.
     request.state.on_stop = listener.end
-    return StreamingResponse(listener.stream(), media_type=EVENTS, headers=UNBUFFERED)
+
+    async def admitted() -> AsyncIterator[bytes]:
+        """As long as whoever listens may: a key that is revoked meanwhile hears no more."""
+        async for part in listener.stream():
+            if not service.gate.still_admits(request.scope["headers"], Scope.READ):
+                return
+            yield part
+
+    return StreamingResponse(admitted(), media_type=EVENTS, headers=UNBUFFERED)
 
 
 @router.get("/cameras", summary="The cameras", responses=problems(503))

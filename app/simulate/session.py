@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -13,6 +14,7 @@ from math import isfinite
 
 import httpx
 
+from app.access.caller import CallerError, reach
 from app.simulate.line import DrawnLine, FolderLine, Line, read_folder
 from app.simulate.plan import Plan, PlanError, Stop, choose_loss, name_cameras
 from app.simulate.planting import Planting, repeat, scatter
@@ -44,6 +46,10 @@ class Session:
     def __init__(self, arguments: Namespace, http: httpx.AsyncClient | None = None) -> None:
         _check(arguments)
         self._arguments, self._http = arguments, http
+        try:
+            self._reach = reach(os.environ)
+        except CallerError as error:
+            raise PlanError(str(error)) from error
         self.coil_id: str = arguments.coil or f"SIM-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         self.plan, self.planting, self._line, self._width_mm = (
             _folder(arguments) if arguments.folder else _drawn(arguments)
@@ -81,7 +87,11 @@ class Session:
         connections = self._arguments.cameras * self._arguments.in_flight + 1
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         async with httpx.AsyncClient(
-            base_url=self._arguments.url, limits=limits, timeout=ANSWER_WITHIN_S, trust_env=False
+            base_url=self._arguments.url,
+            limits=limits,
+            timeout=ANSWER_WITHIN_S,
+            trust_env=False,
+            **self._reach,
         ) as http:
             yield http
 

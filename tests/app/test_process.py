@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -63,9 +64,10 @@ class Server:
     process: subprocess.Popen[str]
     url: str
     log: Path
+    verify: ssl.SSLContext | bool = True
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=WITHIN_S)
+        return httpx.get(self.url + path, timeout=WITHIN_S, verify=self.verify)
 
     def post(self, body: bytes) -> httpx.Response:
         headers = {"content-type": "image/png"}
@@ -84,8 +86,10 @@ class Server:
 
 
 @contextmanager
-def serving(home: Path, *flags: str, **variables: str) -> Iterator[Server]:
-    """A server on a port of the system's choice, read off what it prints."""
+def serving(
+    home: Path, *flags: str, scheme: str = "http", verify: ssl.SSLContext | bool = True, **variables: str
+) -> Iterator[Server]:
+    """A server on a port of the system's choice, read off what it prints. verify: whom a client of it believes."""
     log = home.with_suffix(".log")
     with (
         log.open("w") as output,
@@ -100,9 +104,9 @@ def serving(home: Path, *flags: str, **variables: str) -> Iterator[Server]:
     ):
         try:
             first = process.stderr.readline()
-            url = re.search(r"http://127\.0\.0\.1:\d+", first)
+            url = re.search(rf"{scheme}://127\.0\.0\.1:\d+", first)
             assert url, first + process.stderr.read()
-            server = Server(process, url[0], log)
+            server = Server(process, url[0], log, verify)
             until(lambda: server.get("/healthz").status_code == 200)
             yield server
         finally:

@@ -104,6 +104,54 @@ def test_a_scope_that_a_key_lacks_is_named(tmp_path, token):
     assert raised.value.code is ServiceCode.SCOPE_MISSING
 
 
+ELSEWHERE = [
+    [(b"sec-fetch-site", b"cross-site"), (b"host", b"127.0.0.1:8000")],
+    [(b"sec-fetch-site", b"same-site"), (b"host", b"127.0.0.1:8000")],
+    [(b"origin", b"http://evil.example"), (b"host", b"127.0.0.1:8000")],
+    [(b"origin", b"null"), (b"host", b"127.0.0.1:8000")],
+    [(b"origin", b"http://127.0.0.1:8080"), (b"host", b"127.0.0.1:8000")],
+]
+HERE = [
+    [],
+    [(b"host", b"127.0.0.1:8000")],
+    [(b"sec-fetch-site", b"same-origin"), (b"origin", b"http://127.0.0.1:8000"), (b"host", b"127.0.0.1:8000")],
+    [(b"sec-fetch-site", b"none"), (b"host", b"127.0.0.1:8000")],
+    [(b"origin", b"http://127.0.0.1:8000"), (b"host", b"127.0.0.1:8000")],
+]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
+def test_an_open_server_changes_nothing_for_a_page_of_another_site(tmp_path, headers):
+    made = gate_on(tmp_path)
+    for scope in (Scope.ADMIN, Scope.REVIEW, Scope.INSPECT):
+        with pytest.raises(Refusal) as raised:
+            made.admit(headers, scope)
+        assert raised.value.code is ServiceCode.CROSS_SITE
+    # What is only read the browser itself keeps from that page.
+    assert made.admit(headers, Scope.READ) is ANYBODY
+
+
+@pytest.mark.parametrize("headers", HERE)
+def test_an_open_server_serves_its_own_pages_and_programs(tmp_path, headers):
+    assert gate_on(tmp_path).admit(headers, Scope.ADMIN) is ANYBODY
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
+def test_a_key_counts_wherever_it_comes_from(tmp_path, token, headers):
+    assert gate_on(tmp_path).admit([*headers, (b"x-api-key", token)], Scope.READ).name == "reader"
+
+
+def test_who_was_let_in_is_so_until_the_key_is_revoked(tmp_path):
+    key, token = create_key(tmp_path, "reader", [Scope.READ], rate_per_minute=1)
+    made, headers = gate_on(tmp_path), [(b"x-api-key", token.encode())]
+    assert made.admit(headers, Scope.READ).name == "reader"
+    assert all(made.still_admits(headers, Scope.READ) for _ in range(5))
+    assert not made.still_admits(headers, Scope.ADMIN)
+    revoke_key(tmp_path, key.id)
+    made.refresh()
+    assert not made.still_admits(headers, Scope.READ)
+
+
 @pytest.mark.anyio
 async def test_changes_are_seen_while_it_watches(tmp_path, token):
     made = gate_on(tmp_path)
