@@ -20,6 +20,7 @@ FOREIGN = frozenset(
     {
         "STEELSIGHT_TEST_DATA",
         "STEELSIGHT_TEST_KILLS",
+        "STEELSIGHT_TEST_CUTS",
         "STEELSIGHT_MODEL_SIGNING_KEY",
         "STEELSIGHT_KEY",
         "STEELSIGHT_DESK_KEY",

@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from app.store.database import open_database, sqlite_url
 from tests.app import databases, postgresql
 from tests.faults.checking import check
 from tests.faults.line import Line, Told
 from tests.faults.machine import Machine
+from tests.faults.network import far_away
 from tests.faults.server import Server
 
 # Before the fault, and after it.
@@ -76,7 +78,7 @@ class Fault:
     injected: makes the fault, and mends it at the end as an operator or a supervisor would.
     within_s: from its end to the first verdict of a frame sent after it.
     codes: what cameras may be told from its beginning to their next verdict; said: of these, what they must be told.
-    serves: verdicts go on while it lasts.
+    serves: verdicts go on while it lasts. postgresql: behind a network of its own if that is far away.
     lacking: why an image may be missing afterwards. on_home, on_archive: file systems of their own for these folders.
     """
 
@@ -91,7 +93,7 @@ class Fault:
     on_home: Place | None = None
     on_archive: Place | None = None
     machine: bool = False
-    postgresql: bool = False
+    postgresql: Literal["", "here", "far away"] = ""
     late_s: float = DEADLINE_S + LATE_S
 
 
@@ -134,18 +136,21 @@ def play(fault: Fault, models: Path, seed: int = 0, longest_s: float = float("in
 
 
 def _set(fault: Fault, folder: Path, models: Path, seed: int, held: ExitStack) -> Stage:
-    home, archive = folder / "home", folder / "archive"
+    home = folder / "home"
+    # A disk that is full, or fails, is that of the record or that of its images.
+    archive = (folder if fault.on_home else home) / "archive"
     for path, place in ((home, fault.on_home), (archive, fault.on_archive)):
         path.mkdir()
         if place is not None:
             held.enter_context(place(path))
-    models = shutil.copytree(models, folder / "models")
-    settings = {"archive": str(archive), "sample_ok": "1", **fault.settings}
+    models = shutil.copytree(models, home / "models")
+    settings = {"sample_ok": "1", **fault.settings} | ({"archive": str(archive)} if fault.on_home else {})
     machine = Machine(folder) if fault.machine else None
     running = None
     if fault.postgresql:
         running = held.enter_context(postgresql.server("-c max_connections=60"))
-        settings["database_url"] = running.url()
+        far = fault.postgresql == "far away"
+        settings["database_url"] = held.enter_context(far_away(running.home)) if far else running.url()
     environment = machine.environment if machine else {}
     server = Server(home, models, folder / "server.log", settings, environment)
     line = Line("", seed=seed)

@@ -1,6 +1,13 @@
 """All faults, in the order of the table."""
 
 from tests.faults.fault import Fault
-from tests.faults.kinds import databases, files, processes, surroundings
+from tests.faults.kinds import clients, databases, files, models, processes, surroundings
 
-FAULTS: list[Fault] = [*processes.FAULTS, *files.FAULTS, *databases.FAULTS, *surroundings.FAULTS]
+FAULTS: list[Fault] = [
+    *processes.FAULTS,
+    *files.FAULTS,
+    *databases.FAULTS,
+    *clients.FAULTS,
+    *surroundings.FAULTS,
+    *models.FAULTS,
+]

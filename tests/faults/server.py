@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 60
+WITHIN_S = 180
 
 
 class Server:
@@ -34,8 +34,8 @@ class Server:
         self._environment = {
             "PATH": os.environ["PATH"],
             "STEELSIGHT_HOME": str(home),
-            "STEELSIGHT_MODELS": str(models),
             "STEELSIGHT_PORT": "0",
+            **({} if models == home / "models" else {"STEELSIGHT_MODELS": str(models)}),
             **{f"STEELSIGHT_{name.upper()}": value for name, value in settings.items()},
             **(environment or {}),
         }
@@ -84,6 +84,12 @@ class Server:
                 stdout=log if self.output is None else self.output,
                 stderr=subprocess.PIPE,
             )
+
+    def command(self, *arguments: str) -> None:
+        """`python -m app` with the same settings, to its end."""
+        command = [sys.executable, "-m", "app", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
     def said(self, timeout_s: float = WITHIN_S) -> tuple[int, str]:
         """Of a server that ends by itself: its exit code, and what it said on stderr."""

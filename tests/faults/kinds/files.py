@@ -89,7 +89,11 @@ def read_only(stage: Stage) -> Iterator[None]:
     source = subprocess.run(["findmnt", "-no", "SOURCE", stage.home], check=True, capture_output=True, text=True)
     device = Path(source.stdout.strip())
     image = stage.home.with_suffix(".img")
+    # Frozen, for the system tells a program whose flush is under way in that moment that all is on the disk, which is
+    # not: docs/log.md.
+    subprocess.run(["fsfreeze", "--freeze", stage.home], check=True)
     Path(f"/sys/fs/ext4/{device.name}/trigger_fs_error").write_text("1")
+    subprocess.run(["fsfreeze", "--unfreeze", stage.home], check=True)
     stage.meanwhile(LASTS_S)
     stage.server.kill()
     subprocess.run(["umount", stage.home], check=True)

@@ -6,16 +6,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import psutil
 
 from tests.faults.fault import BROKEN, STARTING, Fault, Stage
-from tests.faults.server import Server, full_pipe
+from tests.faults.server import WITHIN_S, Server, full_pipe
 
 DAY_S = 86_400.0
 LASTS_S = 3.0
+GROUPS = Path("/sys/fs/cgroup/memory")
+MORE_BYTES = 48 * 1024 * 1024
 
 
 @contextmanager
@@ -74,6 +77,30 @@ def descriptors_exhausted(stage: Stage) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def memory_used_up(stage: Stage) -> Iterator[None]:
+    """Large frames come where the system allows little more memory: it kills the server, which is started again."""
+    group = GROUPS / "steelsight-fault"
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(stage.server.pid))
+        (group / "memory.limit_in_bytes").write_text(str(MORE_BYTES))
+        frame = bytes(MORE_BYTES)
+        query = {"width": 8192, "height": len(frame) // 8192, "pixel_format": "Mono8"}
+        headers = {"content-type": "application/octet-stream"}
+        with suppress(httpx.TransportError):
+            url = f"{stage.server.url}/v1/inspect"
+            said = httpx.post(url, params=query, content=frame, headers=headers, timeout=WITHIN_S).text
+            raise AssertionError(f"the system killed nobody: {said}")
+        assert stage.server.ended() == -signal.SIGKILL
+        stage.mended()
+        stage.server.start()
+        yield
+    finally:
+        stage.line.until_verdicts(1, after=time.monotonic())
+        group.rmdir()
+
+
 FAULTS = [
     Fault("clock a day forth and back", clock_jumps, within_s=1, serves=True, machine=True),
     Fault("log pipe blocked", log_blocked, within_s=1, codes=BROKEN | STARTING | {"shutting_down"}),
@@ -85,4 +112,5 @@ FAULTS = [
         codes=frozenset({"record_unavailable"}),
         lacking=frozenset({"archive_failed"}),
     ),
+    Fault("memory limit reached", memory_used_up, within_s=8, codes=BROKEN | STARTING),
 ]

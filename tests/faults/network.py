@@ -1,0 +1,65 @@
+"""PostgreSQL behind a network of its own, which can fall silent: every packet is lost, and nobody is told."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.app.postgresql import USER
+
+SPACE, NEAR, FAR = "steelsight-fault", "10.213.7.1", "10.213.7.2"
+PORT = 5432
+# In the space of its own PostgreSQL is reached by its socket, which is a file.
+RELAY = """
+import asyncio, sys
+async def pump(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    writer.close()
+async def relay(reader, writer):
+    far, out = await asyncio.open_unix_connection(sys.argv[1])
+    await asyncio.gather(pump(reader, out), pump(far, writer))
+async def main():
+    async with await asyncio.start_server(relay, sys.argv[2], int(sys.argv[3])) as server:
+        print("listening", flush=True)
+        await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+def _ip(*words: str, inside: bool = False) -> None:
+    subprocess.run(["ip", *(["-n", SPACE] if inside else []), *words], check=True)
+
+
+@contextmanager
+def far_away(home: Path) -> Iterator[str]:
+    """The URL of the server whose socket is in this folder."""
+    subprocess.run(["ip", "netns", "del", SPACE], check=False, stderr=subprocess.DEVNULL)
+    _ip("netns", "add", SPACE)
+    try:
+        _ip("link", "add", "steelsight0", "type", "veth", "peer", "name", "steelsight1", "netns", SPACE)
+        _ip("addr", "add", f"{NEAR}/30", "dev", "steelsight0")
+        _ip("link", "set", "steelsight0", "up")
+        _ip("addr", "add", f"{FAR}/30", "dev", "steelsight1", inside=True)
+        _ip("link", "set", "steelsight1", "up", inside=True)
+        command = ["ip", "netns", "exec", SPACE, sys.executable, "-c", RELAY, home / f".s.PGSQL.{PORT}", FAR, str(PORT)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as relay:
+            assert relay.stdout is not None
+            assert relay.stdout.readline() == b"listening\n"
+            yield f"postgresql://{USER}@{FAR}:{PORT}/postgres"
+            relay.kill()
+    finally:
+        _ip("netns", "del", SPACE)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Whatever comes from there is dropped."""
+    _ip("route", "add", "blackhole", f"{NEAR}/32", inside=True)
+    yield
+    _ip("route", "del", "blackhole", f"{NEAR}/32", inside=True)
