@@ -16,7 +16,7 @@ READY = .venv/.ready
 STARTER_DATA = $(STEELSIGHT_HOME)/starter-data
 ACTIVE = $(MODELS)/active.json
 
-.PHONY: setup run test lint bench faults lock
+.PHONY: setup run test lint licences sbom bench faults lock
 
 setup: $(READY)
 
@@ -49,6 +49,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m supply.licences > /dev/null
+
+# Package by package, held against supply/licences.toml.
+licences: $(READY)
+	$(BIN)/python -m supply.licences
+
+# What a release is made of: CycloneDX, one document for each lock file.
+sbom: $(READY)
+	$(BIN)/python -m supply.sbom build/sbom
 
 # Each single figure; the tables go into docs/performance.md.
 FIGURES = $(dir $(MODELS))benchmarks
