@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
@@ -67,12 +67,12 @@ class OpenVinoEngine:
         with _refusing(self._artifact / self.trunk_file):
             head = _read(self._artifact / self.head_file)
             dense = dense_of(head, plan)
-            if dense is None:
+            rest = None if dense is None else rest_of(dense)
+            if rest is None:
                 return None
             kernel = kernel_of(dense)
-            units = kernel.shape[1]
             block = self._compiled(cell_graph(_openvino(), self._read_trunk(), kernel, plan))
-            return _CellNetwork(units, block, self._compiled(rest_of(_openvino(), head, dense, units)))
+            return _CellNetwork(kernel.shape[1], block, rest)
 
     # Where frames are scored cell by cell nobody asks for these two.
     @cached_property
@@ -144,9 +144,9 @@ class _Network:
 
 
 class _CellNetwork:
-    """`model.cells.CellNetwork` as two compiled graphs: of a block, and of what follows on the sums."""
+    """`model.cells.CellNetwork`: the compiled graph of a block, and what follows on the sums."""
 
-    def __init__(self, units: int, block: _Network, rest: _Network) -> None:
+    def __init__(self, units: int, block: _Network, rest: Callable[[Shares], Logits]) -> None:
         self.units = units
         self._block, self._rest = block, rest
 

@@ -4,12 +4,16 @@ Made in memory, when a version is loaded, from the two halves that were publishe
 pixel, and out come a dense layer's worth of numbers for each cell, in float32 whatever the graph computes in.
 """
 
+from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.cells import CellPlan
+
+Array = npt.NDArray[np.float32]
 
 
 def dense_of(head: Any, plan: CellPlan) -> Any:
@@ -27,13 +31,13 @@ def dense_of(head: Any, plan: CellPlan) -> Any:
     return node
 
 
-def kernel_of(dense: Any) -> npt.NDArray[np.float32]:
+def kernel_of(dense: Any) -> Array:
     """Its kernel, float32 (features, units)."""
     kernel = np.asarray(dense.input_value(1).get_node().data, np.float32)
     return kernel.T if dense.get_attributes()["transpose_b"] else kernel
 
 
-def cell_graph(openvino: Any, trunk: Any, kernel: npt.NDArray[np.float32], plan: CellPlan) -> Any:
+def cell_graph(openvino: Any, trunk: Any, kernel: Array, plan: CellPlan) -> Any:
     """The trunk, as it was read, on a block of cells: uint8 (1, height, width, 1) -> (rows * columns, shares)."""
     opset = openvino.opset13
     rows, columns = plan.rows, plan.columns
@@ -57,11 +61,35 @@ def cell_graph(openvino: Any, trunk: Any, kernel: npt.NDArray[np.float32], plan:
     return openvino.Model([opset.result(shares)], [grey], "steelsight_cells")
 
 
-def rest_of(openvino: Any, head: Any, dense: Any, units: int) -> Any:
-    """What follows on the dense layer's kernel: (n, units) -> logits."""
-    sums = openvino.opset13.parameter([-1, units], np.float32)
-    dense.output(0).replace(sums.output(0))
-    return openvino.Model(head.get_results(), [sums], "steelsight_rest")
+def rest_of(dense: Any) -> Callable[[Array], Array] | None:
+    """What follows on the dense layer's kernel, (n, units) -> logits, in float32; None if it is more than dense layers.
+
+    A few thousand multiplications a tile: compiling a graph for them would take a tenth of a version's loading.
+    """
+    steps: list[Callable[[Array], Array]] = []
+    node = only_reader(dense)
+    while node is not None and (kind := node.get_type_name()) != "Result":
+        if kind == "Relu":
+            steps.append(lambda values: np.maximum(values, 0))
+        elif kind == "Add" and (bias := _constant(node)) is not None:
+            steps.append(partial(np.add, bias.reshape(1, -1)))
+        elif kind == "MatMul" and (kernel := _constant(node)) is not None:
+            steps.append(partial(_times, kernel.T if node.get_attributes()["transpose_b"] else kernel))
+        else:
+            return None
+        node = only_reader(node)
+    return None if node is None else lambda sums: reduce(lambda values, step: step(values), steps, sums)
+
+
+def _times(kernel: Array, values: Array) -> Array:
+    return values @ kernel
+
+
+def _constant(node: Any) -> Array | None:
+    """The constant that is the second input of a node, float32; None if it has none there."""
+    value = node.input_value(1).get_node()
+    # A copy: the graph it belongs to does not live as long.
+    return np.array(value.data, np.float32) if value.get_type_name() == "Constant" else None
 
 
 def only_reader(node: Any) -> Any:
