@@ -99,3 +99,7 @@ async def test_every_route_asks_for_what_it_declares(tmp_path, tiny_models, star
             answer = await running.http.request(method, path)
             assert (answer.status_code == 401) == (scope is not None), route
             assert answer.headers.get("www-authenticate") == (None if scope is None else "Bearer"), route
+            assert answer.headers["x-content-type-options"] == "nosniff", route
+            assert answer.headers["referrer-policy"] == "no-referrer", route
+            assert answer.headers["cache-control"] == "no-store", route
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], route

@@ -66,7 +66,7 @@ def test_a_closed_server(ready_home, png):
         create_key(ready_home, "camera", [Scope.INSPECT]),
         create_key(ready_home, "ended", [Scope.READ], expires_at=datetime.now(UTC) - timedelta(seconds=1)),
     )
-    leaving, leaves = create_key(ready_home, "leaving", [Scope.INSPECT])
+    leaving, leaves = create_key(ready_home, "leaving", [Scope.INSPECT, Scope.READ])
     with serving(
         ready_home, "--host", "127.0.0.1", STEELSIGHT_TRUSTED_PROXIES="127.0.0.1", STEELSIGHT_LOG_LEVEL="debug"
     ) as server:
@@ -137,16 +137,33 @@ def _revoked_under_load(server, home, key_id, leaves, stays, png):
                 sent = begun()
                 statuses[token].append((sent, http.post("/v1/inspect", content=png, headers=headers).status_code))
 
+    heard: list[float] = []
+
+    def listen():
+        with (
+            httpx.Client(base_url=server.url, timeout=WITHIN_S) as http,
+            http.stream("GET", "/v1/live", headers={"x-api-key": leaves}) as answer,
+        ):
+            for line in answer.iter_lines():
+                if line.startswith("event: inspection"):
+                    heard.append(begun())
+
+    listener = threading.Thread(target=listen)
+    listener.start()
     senders = [threading.Thread(target=send, args=(token,)) for token in (leaves, stays)]
     for sender in senders:
         sender.start()
-    until(lambda: all(len(seen) > 5 for seen in statuses.values()))
+    until(lambda: heard and all(len(seen) > 5 for seen in statuses.values()))
     revoke_key(home, key_id)
     revoked = begun()
     until(lambda: statuses[leaves][-1][1] == 401 and statuses[leaves][-1][0] > revoked + REVOKED_WITHIN_S)
     stop.set()
     for sender in senders:
         sender.join(WITHIN_S)
+    # Frames of the other key came in all the time; whoever listened with this one heard no more of them.
+    listener.join(WITHIN_S)
+    assert not listener.is_alive()
+    assert max(heard) < revoked + REVOKED_WITHIN_S
     assert {code for _, code in statuses[stays]} == {200}
     assert {code for sent, code in statuses[leaves] if sent < revoked} == {200}
     assert {code for sent, code in statuses[leaves] if sent > revoked + REVOKED_WITHIN_S} == {401}
