@@ -1,11 +1,14 @@
 """What a client sent, said back to it: in one line, short, and safe however hostile it was."""
 
 from collections.abc import Sequence
+from reprlib import Repr
 from typing import Any
 
 # A hostile request can be wrong in a million places, each a megabyte long.
 MAX_COMPLAINTS = 12
 MAX_ECHO = 80
+SHORT = Repr()
+SHORT.maxlevel, SHORT.maxlong, SHORT.maxother = 3, MAX_ECHO, 2 * MAX_ECHO
 
 
 def complaints(errors: Sequence[Any]) -> str:
@@ -28,11 +31,20 @@ def _complaint(error: Any) -> str:
     return f"{name}: received {echo(error['input'])}; {expected[:1].lower()}{expected[1:]}"
 
 
+def _shown(value: object) -> str:
+    """Of what is nested the outer levels: a whole document would be long, or deeper than the stack."""
+    try:
+        return SHORT.repr(value).encode("ascii", "backslashreplace").decode()
+    # An integer of too many digits to be written.
+    except ValueError:
+        return f"{type(value).__name__} of too many digits"
+
+
 def echo(value: object) -> str:
     r"""A received value as plain ASCII, shortened.
 
     >>> echo("a" * 1000)[-10:], echo(chr(0xD800))
     ('aaaaaa...', "'\\ud800'")
     """
-    shown = ascii(value if not isinstance(value, str) else value[:MAX_ECHO])
+    shown = ascii(value[:MAX_ECHO]) if isinstance(value, str) else _shown(value)
     return shown if len(shown) <= MAX_ECHO else shown[:MAX_ECHO] + "..."

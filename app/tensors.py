@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Valida
 
 from app.complaints import MAX_COMPLAINTS, echo
 from app.errors import Refusal, ServiceCode
+from app.json_body import loaded
 from model.errors import ErrorCode, SteelsightError
 from model.tiling import Probabilities
 
@@ -140,9 +141,7 @@ def _head(body: bytes, head_bytes: int | None) -> tuple[Head, memoryview]:
             f"the JSON has {len(text)} bytes; at most {MAX_JSON_BYTES} are accepted: send tensors as binary data",
         )
     try:
-        return Head.model_validate(orjson.loads(text)), tail
-    except orjson.JSONDecodeError as error:
-        raise Refusal(ServiceCode.REQUEST_INVALID, f"the body is not valid JSON: {error}") from error
+        return Head.model_validate(loaded(text)), tail
     except ValidationError as error:
         raise Refusal(ServiceCode.PARAMETERS_INVALID, _complaints(error)) from error
 

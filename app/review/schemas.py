@@ -1,5 +1,6 @@
 """What a review looks like on the wire, and what the queue and the rates do."""
 
+import re
 import unicodedata
 from typing import Annotated, Self
 
@@ -15,6 +16,8 @@ from model.artifact import Interval
 
 # Good surface is called so in replies, reports and training data.
 NAMES_OF_GOOD_SURFACE = frozenset({"ok", "none"})
+# Whoever reads a note must read it in the order in which it was written: these show one as another.
+REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 MAX_NOTE = 2000
 MAX_DEFECT_CLASS = 64
 MAX_QUEUE = 200
@@ -33,6 +36,8 @@ def _note(value: str) -> str:
     value = value.replace("\r\n", "\n")
     if any(unicodedata.category(each) in ("Cc", "Cs") and each not in "\n\t" for each in value):
         raise ValueError("expected text without control characters")
+    if REORDERING.search(value):
+        raise ValueError("expected text without characters that turn the direction of others")
     return value
 
 

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Query
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,7 +16,6 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.access.declared import READ, REFUSALS, REVIEW, principal_of
-from app.bodies import read_bytes
 from app.coil import replies
 from app.coil.acceptance import severities
 from app.coil.events import Events
@@ -28,8 +26,9 @@ from app.coil.replies import AnnounceRequest, CoilReply, CoilsReply, EventsReply
 from app.coil.report import report
 from app.coil.scene import scene
 from app.coil.strip_map import strip_map
-from app.complaints import complaints, echo
+from app.complaints import echo
 from app.errors import Refusal, ServiceCode
+from app.json_body import read_json
 from app.openapi import problems, schema_of
 from app.parameters import Name
 from app.service import Current, Service
@@ -226,12 +225,8 @@ def _told(found: Summary) -> SummaryReply:
 
 async def _announcement(request: Request, seconds: float) -> AnnounceRequest:
     """The body, read by hand: FastAPI would read one of any length."""
-    body = await read_bytes(request, MAX_ANNOUNCEMENT_BYTES, seconds, '{"coil_id": "C1", "length_mm": 900000.0}')
-    try:
-        told = AnnounceRequest.model_validate_json(body)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-        raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(found)) from error
+    example = '{"coil_id": "C1", "length_mm": 900000.0}'
+    told = await read_json(request, AnnounceRequest, MAX_ANNOUNCEMENT_BYTES, seconds, example)
     if not told.coil_id.isprintable():
         raise Refusal(
             ServiceCode.PARAMETERS_INVALID,

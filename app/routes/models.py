@@ -4,15 +4,12 @@ import dataclasses
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import ValidationError
 from starlette.requests import Request
 
 from app import catalogue
 from app.access.declared import ADMIN, READ, REFUSALS
-from app.bodies import read_bytes
 from app.catalogue import ChangeReply, DifferencesReply, ModelsReply, ShadowReply, ShareRequest, VersionDetails
-from app.complaints import complaints
-from app.errors import Refusal, ServiceCode
+from app.json_body import read_json
 from app.openapi import problems, schema_of
 from app.service import Current
 from model.registry import Change
@@ -74,7 +71,7 @@ async def activate(version: Version, request: Request, service: Current) -> Chan
     "/{version}/shadow",
     dependencies=[ADMIN],
     summary="Let a version shadow the active one",
-    responses=problems(404, 408, 409, 413, 422, 503),
+    responses=problems(400, 404, 408, 409, 413, 422, 503),
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ShareRequest)}}}
     },
@@ -107,12 +104,7 @@ async def stop_shadow(version: Version, request: Request, service: Current) -> N
 
 async def _share(request: Request, seconds: float) -> ShareRequest:
     """The body, read by hand: FastAPI would read one of any length."""
-    body = await read_bytes(request, MAX_SHARE_BYTES, seconds, '{"share": 0.1}')
-    try:
-        return ShareRequest.model_validate_json(body)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-        raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(found)) from error
+    return await read_json(request, ShareRequest, MAX_SHARE_BYTES, seconds, '{"share": 0.1}')
 
 
 def _changed(change: Change) -> ChangeReply:

@@ -3,14 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import ValidationError
 from sqlalchemy import Connection
 from starlette.requests import Request
 
 from app.access.declared import READ, REFUSALS, REVIEW, principal_of
-from app.bodies import read_bytes
-from app.complaints import complaints, echo
+from app.complaints import echo
 from app.errors import Refusal, ServiceCode
+from app.json_body import read_json
 from app.openapi import problems, schema_of
 from app.review import loop
 from app.review.schemas import (
@@ -132,12 +131,7 @@ def _classes_of_active(service: Current) -> tuple[str, ...]:
 
 async def _said(request: Request, seconds: float) -> NewReview:
     """The body, read by hand: FastAPI would read one of any length."""
-    body = await read_bytes(request, MAX_REVIEW_BYTES, seconds, '{"label": "ok", "reviewer": "..."}')
-    try:
-        return NewReview.model_validate_json(body)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-        raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(found)) from None
+    return await read_json(request, NewReview, MAX_REVIEW_BYTES, seconds, '{"label": "ok", "reviewer": "..."}')
 
 
 def _number(inspection_id: str) -> int:

@@ -1,0 +1,90 @@
+"""A request's JSON, read one way everywhere: strictly, bounded before it is read, and refused in words that are safe.
+
+RFC 8259, and of what it leaves open: UTF-8 without a byte order mark; numbers that a double can hold; no lone
+surrogates; no key twice in an object, of which each reader would believe another; no deeper than anything here is.
+"""
+
+import json
+from collections import Counter
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from app.bodies import read_bytes
+from app.complaints import complaints, echo
+from app.errors import Refusal, ServiceCode
+
+# Our deepest document, a tensor of nested lists, has nine.
+MAX_DEPTH = 16
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_json(request: Request, model: type[M], most: int, seconds: float, example: str) -> M:
+    """The body as a model.
+
+    most: bytes. seconds: in which it must be there. example: what to send, for whoever sent nothing.
+    Raises `Refusal` (request_invalid: no JSON; parameters_invalid: not what the model says), and as `read_bytes`.
+    """
+    body = await read_bytes(request, most, seconds, example)
+    told = loaded(body)
+    _require_keys_once(body)
+    try:
+        # As JSON again: what a strict model takes from it is not what it takes from Python.
+        return model.model_validate_json(orjson.dumps(told))
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(found)) from None
+
+
+def loaded(text: bytes | memoryview) -> Any:
+    """JSON -> Python, no deeper than `MAX_DEPTH`. Of a key that is there twice the last value. Raises `Refusal`.
+
+    >>> loaded(b'{"share": 0.1}')
+    {'share': 0.1}
+    """
+    try:
+        told = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise invalid(str(error)) from None
+    if _depth_exceeds(told):
+        raise invalid(f"it is nested deeper than {MAX_DEPTH} levels")
+    return told
+
+
+def invalid(why: str) -> Refusal:
+    """The refusal of a body that is no JSON."""
+    return Refusal(ServiceCode.REQUEST_INVALID, f"the body is not valid JSON: {why}")
+
+
+def _depth_exceeds(told: Any) -> bool:
+    """Level by level: a hostile document would exhaust the stack."""
+    level = [told]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else _inner(each))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _inner(values: list[Any]) -> list[Any]:
+    """Of a tensor's row, a list of numbers, nothing needs to be looked into."""
+    return values if not {int, float}.issuperset(map(type, values)) else []
+
+
+def _require_keys_once(text: bytes) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise invalid(f"the key {echo(name)} is there more than once")
+        return values
+
+    json.loads(text, object_pairs_hook=once, parse_int=float)
