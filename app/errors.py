@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from app.complaints import complaints, echo
 from app.requests import RequestRecord
@@ -183,7 +184,20 @@ async def framework_refused(request: Request, error: Exception) -> Response:
     detail = f"{error.detail}: {request.method} {echo(request.url.path)}; the API is described at /docs"
     response = problem(RequestRecord.of(request), code, detail, error.status_code)
     response.headers.update(error.headers or {})
+    if code is ServiceCode.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Of all routes that this path has: each knows its own alone."""
+    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 async def record_unavailable(request: Request, error: Exception) -> Response:

@@ -62,21 +62,16 @@ def invalid(why: str) -> Refusal:
 def _depth_exceeds(told: Any) -> bool:
     """Level by level: a hostile document would exhaust the stack."""
     level = [told]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else _inner(each))
-        ]
-        if not level:
-            return False
-    return True
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level for inner in _nested(each)]
+    return bool(level)
 
 
-def _inner(values: list[Any]) -> list[Any]:
-    """Of a tensor's row, a list of numbers, nothing needs to be looked into."""
-    return values if not {int, float}.issuperset(map(type, values)) else []
+def _nested(told: Any) -> list[Any]:
+    """The objects and arrays in it. Of a tensor's row, all numbers, none is looked at."""
+    values = told if isinstance(told, list) else list(told.values()) if isinstance(told, dict) else []
+    kinds = set(map(type, values))
+    return [each for each in values if isinstance(each, dict | list)] if kinds & {dict, list} else []
 
 
 def _require_keys_once(text: bytes) -> None:

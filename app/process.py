@@ -1,7 +1,9 @@
 """The server as processes: data root, socket, signals, and one worker or several under uvicorn's supervisor."""
 
+import asyncio
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -14,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,6 +30,7 @@ from app.access.watched import AccessError
 from app.archive import ArchiveError, open_archive
 from app.backup.contents import BackupError
 from app.backup.restoring import require_no_half_restore
+from app.connections import Bounds
 from app.main import create_app
 from app.plant import PlantError, load_plant
 from app.protocol import BoundedProtocol
@@ -42,6 +46,8 @@ from model.signing import public_keys
 # A camera that sends a frame now and then should find its connection open.
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
+# Files, databases, processes and what a library opens.
+DESCRIPTORS_BESIDE = 512
 # A worker that does not answer its supervisor for so long is replaced. It answers only once it has started, and on a
 # machine with other work that was seen to take more than uvicorn's own 5 s: each was killed before it could serve.
 WORKER_HANGS_S = 60
@@ -63,7 +69,16 @@ def serve(settings: Settings) -> None:
         _require_model_keys(settings)
         _require_tls(settings)
         _prepare_record(settings)
+        _allow_descriptors(settings)
         _listen_and_serve(settings)
+
+
+def _allow_descriptors(settings: Settings) -> None:
+    """As many as all connections take, where the system lets us: at 1,024, its usual bound, none could be accepted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + DESCRIPTORS_BESIDE
+    if soft < min(wanted, hard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
 
 def _listen_and_serve(settings: Settings) -> None:
@@ -107,11 +122,12 @@ def _supervise(settings: Settings, config: uvicorn.Config, listener: socket.sock
 
 
 def _uvicorn_config(settings: Settings) -> uvicorn.Config:
+    bounds = Bounds(settings.max_connections, settings.max_connections_per_address)
     return uvicorn.Config(
         # Workers are new processes: they get the settings pickled, whole, whatever their environment says.
         partial(worker_app, settings),
         factory=True,
-        http=BoundedProtocol,
+        http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, bounds=bounds)),
         lifespan="on",
         ws="none",
         workers=settings.workers,

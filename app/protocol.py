@@ -10,10 +10,16 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.connections import UNBOUNDED, Bounds, connections_of
+
 # Our longest sensible request line has a few hundred bytes; browsers and proxies stay below 16 KiB of headers.
 MAX_HEAD_BYTES = 65_536
 # From the connection, or from the first byte of a further request, to the end of its headers.
 HEAD_S = 10.0
+# A browser behind two proxies sends forty.
+MAX_HEADERS = 200
+# Requests sent before the first is answered. Nobody but a hostile client sends many: each is held in memory.
+MAX_PIPELINED = 16
 # The name of an Upgrade header. RFC 9110 lets a server ignore the offer, and clients of some languages make it with
 # every request (to HTTP/2); the parser below would take the request's body for the other protocol's first bytes.
 UPGRADE = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:)")
@@ -45,16 +51,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
+    _idle: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, bounds: Bounds = UNBOUNDED, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._others = connections_of(self.server_state, bounds)
 
     def connection_made(self, transport: Any) -> None:  # uvloop's transports are none of asyncio's classes
-        """Wait for the first head."""
+        """Wait for the first head, if there is room for one more connection."""
         super().connection_made(transport)
         self._head_begins()
+        if reason := self._others.enter(transport, self._address):
+            self._refuse(503, reason, b"retry-after: 5\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._head_ends()
+        self._idle_ends()
+        self._others.leave(self.transport, self._address)
         super().connection_lost(exc)
+
+    @property
+    def _address(self) -> str | None:
+        return self.client[0] if self.client else None
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head, and ignore offers of another protocol in it."""
@@ -70,14 +89,32 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Wait for the head of this request."""
+        self._idle_ends()
         super().on_message_begin()
         self._head_begins()
 
     def on_headers_complete(self) -> None:
         """The head is there: from here on the application sets the bounds."""
         self._head_ends()
-        if not self._answered_at_the_head():
+        # The parser goes on with what it was given, also if nobody is to hear of it.
+        if self.transport.is_closing():
+            self.cycle = _Answered()  # type: ignore[assignment]
+        elif len(self.headers) > MAX_HEADERS:
+            self.cycle = _Answered()  # type: ignore[assignment]
+            self._refuse(431, f"The head of the request has more than {MAX_HEADERS} fields.")
+        elif len(self.pipeline) >= MAX_PIPELINED:
+            # No answer would be in its turn.
+            self.cycle = _Answered()  # type: ignore[assignment]
+            self.transport.abort()
+        elif not self._answered_at_the_head():
             super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, and not for ever: whatever else comes, be it one byte at a time, is none."""
+        super().on_response_complete()
+        self._idle_ends()
+        if not self.pipeline and not self.transport.is_closing():
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
 
     def _answered_at_the_head(self) -> bool:
         """Whether the request was answered already; never one that waits for another's answer, or for word to go on."""
@@ -99,6 +136,18 @@ class BoundedProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.scope is not None and (stop := self.scope["state"].get("on_stop")):
             stop()
+
+    def _refuse(self, status: int, message: str, more: bytes = b"") -> None:
+        """Answer without a request, or instead of one, and hang up."""
+        body = message.encode("ascii")
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + more + b"\r\n" + body)
+        self.transport.close()
+
+    def _idle_ends(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     def _head_begins(self) -> None:
         self._head_ends()

@@ -80,6 +80,15 @@ class Settings(BaseModel):
         128 * 1024 * 1024, ge=1, description="Largest request body; 128 MiB holds 64 Mpx of Mono16."
     )
     body_seconds: float = Field(30, gt=0, le=3600, description="Time in which a whole body must have arrived.")
+    max_connections: int = Field(
+        4096, ge=0, description="Open connections of one worker; a further one is answered 503 and closed. 0: no bound."
+    )
+    max_connections_per_address: int = Field(
+        1024,
+        ge=0,
+        description="Of these, from one address (of IPv6, one network of 64 bits); 0: no bound, for servers behind a "
+        "proxy.",
+    )
     max_in_flight: int = Field(
         64, ge=1, description="Inspections in one worker at a time; past it `overloaded` is answered at once."
     )

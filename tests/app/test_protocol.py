@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.protocol import MAX_HEAD_BYTES, BoundedProtocol
+from app.connections import UNBOUNDED, Bounds
+from app.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, BoundedProtocol
 
 pytestmark = pytest.mark.anyio
 
@@ -28,20 +30,32 @@ async def hello(_scope, receive, send) -> None:
 
 
 @asynccontextmanager
-async def connected(
-    protocol: type[BoundedProtocol],
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server that speaks this protocol."""
-    config = uvicorn.Config(hello, http=protocol, interface="asgi3", log_config=None, ws="none")
+async def serving(
+    protocol: type[BoundedProtocol], app: Any = hello, bounds: Bounds = UNBOUNDED, keep_alive_s: int = 5
+) -> AsyncIterator[tuple[str, int]]:
+    """The address of a server that speaks this protocol."""
+    config = uvicorn.Config(
+        app, http=protocol, interface="asgi3", log_config=None, ws="none", timeout_keep_alive=keep_alive_s
+    )
     config.load()
     loop = asyncio.get_running_loop()
+    state = ServerState()
 
     def factory() -> BoundedProtocol:
-        return protocol(config=config, server_state=ServerState(), app_state={})
+        return protocol(config=config, server_state=state, app_state={}, bounds=bounds)
 
     server = await loop.create_server(factory, "127.0.0.1", 0)
     async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        yield server.sockets[0].getsockname()
+
+
+@asynccontextmanager
+async def connected(
+    protocol: type[BoundedProtocol], **serving_with: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server that speaks this protocol."""
+    async with serving(protocol, **serving_with) as address:
+        reader, writer = await asyncio.open_connection(*address)
         try:
             yield reader, writer
         finally:
@@ -105,3 +119,98 @@ async def test_an_offer_of_another_protocol_is_ignored_and_the_body_is_read(head
             writer.write(head + b"body")
             answer = await asyncio.wait_for(reader.readuntil(b"hi"), 5)
             assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def deaf(_scope, _receive, send) -> None:
+    """An application that answers and never looks at the body."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+async def large(_scope, _receive, send) -> None:
+    """An application with more to say than any buffer between takes."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(500):
+        await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_a_head_has_so_many_fields():
+    for count, status in ((MAX_HEADERS, 200), (MAX_HEADERS + 1, 431)):
+        async with connected(BoundedProtocol) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * count + b"\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_requests_ahead_of_their_answers_are_few():
+    one = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"
+    async with connected(BoundedProtocol) as (reader, writer):
+        writer.write(one * (MAX_PIPELINED + 1))
+        for _ in range(MAX_PIPELINED + 1):
+            assert (await asyncio.wait_for(reader.readuntil(b"hi"), 5)).startswith(b"HTTP/1.1 200")
+    async with connected(BoundedProtocol) as (reader, writer):
+        writer.write(one * 1000)
+        with suppress(ConnectionResetError):
+            assert (await asyncio.wait_for(reader.read(), 5)).count(b"200 OK") <= MAX_PIPELINED + 1
+
+
+@pytest.mark.parametrize(
+    ("head", "drip"),
+    [
+        # The rest of a body that nobody waits for any more, and line ends before a request that never comes.
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b"a"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n"),
+    ],
+)
+async def test_dripping_after_an_answer_holds_no_connection(head, drip):
+    async with connected(BoundedProtocol, app=deaf, keep_alive_s=1) as (reader, writer):
+        writer.write(head)
+        await reader.readuntil(b"hi")
+        async with asyncio.timeout(5):
+            while not reader.at_eof():
+                writer.write(drip)
+                with suppress(TimeoutError, ConnectionError):
+                    await asyncio.wait_for(reader.read(1), 0.2)
+
+
+@pytest.mark.parametrize("head", [b"", b"Connection: close\r\n"])
+async def test_who_does_not_read_the_answer_is_hung_up_on(head):
+    served = asyncio.Event()
+
+    async def noted(scope, receive, send) -> None:
+        try:
+            await large(scope, receive, send)
+        finally:
+            served.set()
+
+    bounds = Bounds(look_s=0.1, slowest_s=0.5)
+    async with connected(BoundedProtocol, app=noted, bounds=bounds) as (_, writer):
+        writer.transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n")
+        await asyncio.wait_for(served.wait(), 10)
+    # Whoever reads, if slowly, gets all of it.
+    async with connected(BoundedProtocol, app=large, bounds=bounds) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        size = 0
+        while data := await reader.read(500_000):
+            size += len(data)
+            await asyncio.sleep(0.01)
+        assert size > 500 * 100_000
+
+
+@pytest.mark.parametrize("bounds", [Bounds(connections=3), Bounds(for_each_address=3)])
+async def test_one_connection_too_many_is_refused_until_another_ends(bounds):
+    async with serving(BoundedProtocol, bounds=bounds) as address:
+        held = [await asyncio.open_connection(*address) for _ in range(3)]
+        reader, writer = await asyncio.open_connection(*address)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after" in answer
+        writer.close()
+        held.pop()[1].close()
+        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"hi"), 5)).startswith(b"HTTP/1.1 200 ")
+        for _, each in [*held, (reader, writer)]:
+            each.close()
