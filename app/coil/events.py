@@ -128,22 +128,23 @@ def joined(events: Events) -> Events:
 
 def _chain(events: Events, order: Integers, begins: Integers) -> None:
     """Write into `begins` the index of the event that each continued one goes back to. order: along the strip."""
-    slack = TILE_ROWS * events.length_mm / np.maximum(events.height, 1)
-    columns = events.position_mm - slack, events.position_mm + events.length_mm, events.across_mm
-    # Walked as lists: one by one, numpy's own values take several times as long.
-    reaches_mm, end_mm, column = (each.tolist() for each in columns)
-    last_column, frame = (events.across_mm + events.width_mm).tolist(), events.inspection.tolist()
-    continued = events.continued.tolist()
-    near: list[int] = []
-    for index in order.tolist():
-        near = [other for other in near if end_mm[other] >= reaches_mm[index]]
-        if continued[index]:
-            for other in reversed(near):
-                touches = column[other] <= last_column[index] and column[index] <= last_column[other]
-                if touches and frame[other] != frame[index]:
-                    begins[index] = begins[other]
-                    break
-        near.append(index)
+    start, length, column, width = (
+        each[order] for each in (events.position_mm, events.length_mm, events.across_mm, events.width_mm)
+    )
+    reaches, end, last_column = (
+        start - TILE_ROWS * length / np.maximum(events.height[order], 1),
+        start + length,
+        column + width,
+    )
+    frame, continued = events.inspection[order], np.flatnonzero(events.continued[order])
+    # What begins before this cannot reach so far. Few events are continued: only these are looked back from.
+    earliest = np.searchsorted(start, reaches - length.max(initial=0.0))
+    for place in continued.tolist():
+        before = slice(earliest[place], place)
+        touches = (column[before] <= last_column[place]) & (column[place] <= last_column[before])
+        fits = touches & (end[before] >= reaches[place]) & (frame[before] != frame[place])
+        if (found := np.flatnonzero(fits)).size:
+            begins[order[place]] = begins[order[before.start + found[-1]]]
 
 
 def _merged(events: Events, begins: Integers, keep: Flags) -> Events:

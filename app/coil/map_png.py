@@ -1,6 +1,7 @@
 """The map as PNG, for whatever shows no SVG: the same pieces, painted by Pillow."""
 
 import io
+from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -34,12 +35,17 @@ def png(scene: Scene) -> bytes:
     return target.getvalue()
 
 
+@lru_cache
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Read once for each size: Pillow unpacks its font file anew each time."""
+    return ImageFont.load_default(size)
+
+
 def _write(draw: ImageDraw.ImageDraw, words: Words) -> None:
-    font = ImageFont.load_default(words.size)
+    font = _font(words.size)
     # Small letters would run together.
     heavier = 0.4 if words.bold and words.size > 12 else 0
     place = words.x, words.y
-    draw.text(place, words.text, "white", font, ANCHORS[words.anchor], stroke_width=2, stroke_fill="white")
     draw.text(place, words.text, words.colour, font, ANCHORS[words.anchor], stroke_width=heavier)
 
 
