@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -73,11 +73,11 @@ class Picture:
 
 
 class ArchivedFile(NamedTuple):
-    """A file that lies in an archive, whether a row names it or not. settled: it has been there for `SETTLED`."""
+    """A file that lies in an archive, whether a row names it or not."""
 
     path: str
     bytes: int
-    settled: bool
+    put_at: datetime
 
     @property
     def digest(self) -> str:
@@ -150,10 +150,9 @@ class Archive:
 
     def listed(self, folder: str) -> Iterator[list[ArchivedFile]]:
         """All files of one of `FOLDERS`, some hundred at a time. Raises `ArchiveError`."""
-        before = datetime.now(UTC) - SETTLED
         try:
             for chunk in obstore.list(self._store, folder, chunk_size=LISTED):
-                yield [ArchivedFile(each["path"], each["size"], each["last_modified"] < before) for each in chunk]
+                yield [ArchivedFile(each["path"], each["size"], each["last_modified"]) for each in chunk]
         except (BaseError, OSError) as error:
             raise ArchiveError(f"the archive cannot be read: {_first_line(error)}") from error
 
@@ -186,7 +185,9 @@ def open_archive(where: str, max_bytes: int = 0) -> Archive:
         if "://" in where:
             if not where.startswith("s3://"):
                 raise ArchiveError(f"received {where.partition('://')[0]}://; the archive is a folder or an s3:// URL")
-            return Archive(from_url(where, **PATIENCE), None, max_bytes)
+            # Options that are given make the library forget the one that it would read from there itself.
+            options = {**PATIENCE["client_options"], "allow_http": _is_set(os.environ.get("AWS_ALLOW_HTTP"))}
+            return Archive(from_url(where, **{**PATIENCE, "client_options": options}), None, max_bytes)
         folder = Path(where).resolve()
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -203,6 +204,10 @@ def image_path(digest: str, file_format: str) -> str:
     '4f/4f53cda1.png'
     """
     return f"{digest[:2]}/{digest}.{file_format}"
+
+
+def _is_set(value: str | None) -> bool:
+    return (value or "").lower() in ("1", "true", "yes", "on")
 
 
 def _flush(path: Path) -> None:
