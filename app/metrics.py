@@ -128,6 +128,9 @@ class Metrics:
         self.images_not_kept = Counter(
             "steelsight_images_not_kept", "Images that the archive could not keep.", registry=registry
         )
+        self.orphans_swept = Counter(
+            "steelsight_orphans_swept", "Image files that no inspection named, removed.", registry=registry
+        )
         self.refused_frames_lost = Counter(
             "steelsight_refused_frames_lost",
             "Refused frames that the record does not name: too many waited to be written.",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,7 @@ from pysqlite3 import dbapi2
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
-from app.archive import FOLDERS, Archive, ArchiveError, open_archive
+from app.archive import FOLDERS, SETTLED, Archive, ArchiveError, open_archive
 from app.backup import contents
 from app.backup.checking import AT_ONCE, Findings, faults_of_image, faults_of_images, faults_of_sqlite
 from app.backup.contents import BackupError, ImageFile, faults_of_files, read_manifest
@@ -157,7 +158,8 @@ def _check_archive(where: str, record: Database, findings: Findings, progress: P
         findings.add("image", _faults_of_archive(archive, record, findings, progress))
         # They cost space and nothing else: no fault.
         for number, folder in enumerate(FOLDERS, start=1):
-            findings.checked["orphans"] += sum(1 for _ in orphans(archive, record, folder))
+            settled = datetime.now(UTC) - SETTLED
+            findings.checked["orphans"] += sum(1 for _ in orphans(archive, record, folder, settled))
             progress.tell("folders of the archive", number, len(FOLDERS))
 
 
