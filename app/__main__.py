@@ -1,4 +1,4 @@
-"""python -m app serve | keys | dashboard | simulate | export | backup | restore | verify.
+"""python -m app serve | keys | people | dashboard | simulate | export | backup | restore | verify.
 
 Exit code 0 done, 1 the server could not start, 2 wrong usage or settings.
 """
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from app.access import command as keys
+from app.access import people_command as people
 from app.backup import command as backup
 from app.dashboard import command as dashboard
 from app.process import StartError, serve
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     for name, metavar in {"host": "ADDRESS", "port": "N", "workers": "N", "models": "DIR"}.items():
         serve.add_argument(f"--{name}", metavar=metavar, help=Settings.model_fields[name].description)
     serve.set_defaults(run=run_serve)
-    for room in (keys, dashboard, simulate, export, backup):
+    for room in (keys, people, dashboard, simulate, export, backup):
         room.add_command(commands)
     return top
 

@@ -52,6 +52,9 @@ class ServiceCode(StrEnum):
     CROSS_SITE = "cross_site"
     RATE_LIMITED = "rate_limited"
     KEYS_UNAVAILABLE = "keys_unavailable"
+    SIGN_IN_FAILED = "sign_in_failed"
+    ROLE_MISSING = "role_missing"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -100,6 +103,9 @@ STATUS: Mapping[Code, HTTPStatus] = {
     ServiceCode.CROSS_SITE: HTTPStatus.FORBIDDEN,
     ServiceCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     ServiceCode.KEYS_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceCode.SIGN_IN_FAILED: HTTPStatus.UNAUTHORIZED,
+    ServiceCode.ROLE_MISSING: HTTPStatus.FORBIDDEN,
+    ServiceCode.PROVIDER_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ServiceCode.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -13,7 +13,10 @@ from sqlalchemy import Connection
 from app import recording, tracing
 from app.access.gate import Gate
 from app.access.keys import Keys
+from app.access.openid import provider_of
 from app.access.rates import Rates
+from app.access.sessions import Sessions
+from app.access.sign_in import SignIn
 from app.batching import BATCH_PIXELS, InspectionPool
 from app.decoding import Decoding
 from app.errors import HANDLERS
@@ -26,6 +29,7 @@ from app.middleware import HeadMiddleware, RecordingMiddleware
 from app.protocol import AT_THE_HEAD
 from app.rescoring import Rescoring
 from app.routes import coils, docs, explain, health, inspect, live, model_report, models, records, reviews, v2
+from app.routes import sessions as session_routes
 from app.service import Service
 from app.serving import ModelSlot
 from app.settings import Settings
@@ -36,7 +40,7 @@ from app.turning_away import TurningAway
 
 # Of the contract, not of the program: what the paths begin with.
 API_VERSION = "1"
-ROOMS = (inspect, coils, records, reviews, explain, live, models, model_report, v2, health, docs)
+ROOMS = (inspect, coils, records, reviews, explain, live, models, model_report, session_routes, v2, health, docs)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -48,6 +52,8 @@ def create_app(settings: Settings) -> FastAPI:
     pool = InspectionPool(settings, metrics, decoding)
     record = Record(settings, metrics) if settings.record == "on" else None
 
+    sessions = Sessions(settings.home)
+
     def reading() -> AbstractContextManager[Connection]:
         return service.store.reading()
 
@@ -55,7 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
         settings,
         metrics,
         # Every kind of token that the gate knows.
-        Gate(settings.access, settings.host, [Keys(settings.home)], Rates(settings.rate_per_minute)),
+        Gate(settings.access, settings.host, [Keys(settings.home), sessions], Rates(settings.rate_per_minute)),
+        SignIn(settings.home, sessions, provider_of(settings)),
         slot,
         pool,
         decoding,

@@ -26,6 +26,8 @@ from uvicorn.supervisors import Multiprocess
 from app import logs, tls
 from app.access.gate import is_loopback
 from app.access.keys import Keys
+from app.access.openid import provider_of
+from app.access.sessions import Sessions
 from app.access.watched import AccessError
 from app.archive import ArchiveError, open_archive
 from app.backup.contents import BackupError
@@ -168,7 +170,11 @@ def _data_root(settings: Settings) -> Iterator[None]:
 def _require_guard(settings: Settings) -> None:
     """Beyond this machine nobody is let in without a key, and a server that would let nobody in does not start."""
     try:
-        anybody = Keys(settings.home).require()
+        provider_of(settings)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+    try:
+        anybody = Keys(settings.home).require() or Sessions(settings.home).require()
     except AccessError as error:
         if settings.access != "open":
             raise StartError(str(error)) from error

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app import recording
 from app.access.gate import Gate
+from app.access.sign_in import SignIn
 from app.batching import InspectionPool
 from app.decoding import Decoding
 from app.errors import Code, Refusal, ServiceCode
@@ -38,6 +39,7 @@ class Service:
     settings: Settings
     metrics: Metrics
     gate: Gate
+    sign_in: SignIn
     slot: ModelSlot
     pool: InspectionPool
     decoding: Decoding

@@ -25,6 +25,8 @@ FOREIGN = frozenset(
         "STEELSIGHT_KEY",
         "STEELSIGHT_DESK_KEY",
         "STEELSIGHT_CA",
+        "STEELSIGHT_DESK_URL",
+        "STEELSIGHT_OIDC_CLIENT_SECRET",
     }
 )
 DATABASE_URL = "DATABASE_URL"
@@ -166,6 +168,19 @@ class Settings(BaseModel):
         ge=0,
         le=1_000_000,
         description="Requests a minute of a key that has no rate of its own, in each worker; 0 is no bound.",
+    )
+    oidc_issuer: str | None = Field(
+        None, pattern=r"^https?://[^\s?#]+$", description="Address of the OpenID provider that people sign in at."
+    )
+    oidc_client_id: str | None = Field(None, description="What the provider calls this installation.")
+    oidc_name_claim: str = Field("preferred_username", description="Claim of the ID token that names the person.")
+    oidc_role_claim: str = Field(
+        "roles", description="Claim with the person's groups or roles; a dot leads into it: `realm_access.roles`."
+    )
+    oidc_roles: str = Field(
+        "steelsight-viewer=viewer,steelsight-reviewer=reviewer,steelsight-admin=admin",
+        pattern=r"^[^=,]+=(viewer|reviewer|admin)(,[^=,]+=(viewer|reviewer|admin))*$",
+        description="What a value of that claim makes of a person; of several the role that may do most.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     shutdown_seconds: int = Field(

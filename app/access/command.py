@@ -38,14 +38,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     create.add_argument(
         "--rate", type=_rate, metavar="N", help="requests a minute, 0 for no bound; the server's setting unless set"
     )
-    create.set_defaults(run=_with_settings(run_create))
+    create.set_defaults(run=with_settings(run_create))
 
     listing = parts.add_parser("list", parents=[shared], help="all keys; no secrets")
-    listing.set_defaults(run=_with_settings(run_list))
+    listing.set_defaults(run=with_settings(run_list))
 
     revoke = parts.add_parser("revoke", parents=[shared], help="end a key within about a second")
     revoke.add_argument("id", metavar="ID", help="as `list` shows it")
-    revoke.set_defaults(run=_with_settings(run_revoke))
+    revoke.set_defaults(run=with_settings(run_revoke))
 
 
 def run_create(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -97,10 +97,10 @@ def run_revoke(arguments: argparse.Namespace, settings: Settings) -> int:
     return EXIT_DONE
 
 
-def _with_settings(run: Callable[[argparse.Namespace, Settings], int]) -> Callable[[argparse.Namespace], int]:
+def with_settings(run: Callable[[argparse.Namespace, Settings], int]) -> Callable[[argparse.Namespace], int]:
     """Hands a command the settings, and turns what fails into one line on stderr."""
 
-    def with_settings(arguments: argparse.Namespace) -> int:
+    def with_them(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments, load(os.environ, {"home": arguments.home}))
         except SettingsError as error:
@@ -110,7 +110,7 @@ def _with_settings(run: Callable[[argparse.Namespace, Settings], int]) -> Callab
             print(f"error: {error}", file=sys.stderr)
             return EXIT_FAULT
 
-    return with_settings
+    return with_them
 
 
 def _described(key: Key) -> str:

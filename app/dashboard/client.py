@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from copy import copy
 from typing import Any
 from urllib.parse import quote
 
@@ -81,7 +82,8 @@ def path(*parts: str) -> str:
 class Api:
     """Asks one server. Every function raises `ApiError`.
 
-    key: what it says of itself, as docs/api.md has it under Keys. verify: whom it believes to be the server.
+    key: what it says of itself, a key or a session's token, as docs/api.md has it. verify: whom it believes to be the
+    server.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Api:
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self.base_url = base_url
+        self._headers = _bearing(key)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
@@ -99,12 +102,39 @@ class Api:
             trust_env=False,
             transport=transport,
             verify=verify,
-            headers={} if key is None else {"Authorization": f"Bearer {key}"},
         )
 
     async def close(self) -> None:
         """Let the connections go."""
         await self._http.aclose()
+
+    def bearing(self, token: str | None) -> "Api":
+        """The same server, asked by the holder of a token, or by nobody in particular; over the same connections."""
+        other = copy(self)
+        other._headers = _bearing(token)
+        return other
+
+    # -- who asks
+
+    async def who(self) -> Json:
+        """Name, role and scopes of whose token this is."""
+        return await self._get("/v1/sessions")
+
+    async def sign_in(self, name: str, password: str, address: str) -> str:
+        """A token for a person at an address."""
+        said = {"name": name, "password": password, "address": address}
+        token: str = (await self._post("/v1/sessions", said))["token"]
+        return token
+
+    async def sign_in_vouched(self, id_token: str, nonce: str, address: str) -> str:
+        """The same for whom the OpenID provider names."""
+        said = {"id_token": id_token, "nonce": nonce, "address": address}
+        token: str = (await self._post("/v1/sessions/oidc", said))["token"]
+        return token
+
+    async def sign_out(self) -> None:
+        """End the session of this token."""
+        await self.ask("DELETE", "/v1/sessions")
 
     # -- the line
 
@@ -119,7 +149,7 @@ class Api:
         """
         try:
             timeout = httpx.Timeout(silence_s, connect=CONNECT_S)
-            async with self._http.stream("GET", "/v1/live", timeout=timeout) as answer:
+            async with self._http.stream("GET", "/v1/live", headers=self._headers, timeout=timeout) as answer:
                 if answer.is_error:
                     await answer.aread()
                     raise _refused(answer)
@@ -246,7 +276,7 @@ class Api:
 
     async def open(self, where: str, headers: Mapping[str, str]) -> httpx.Response:
         """An answer whose body is still to be read, and that the caller closes; any status."""
-        request = self._http.build_request("GET", where, headers=headers)
+        request = self._http.build_request("GET", where, headers={**headers, **self._headers})
         try:
             return await self._http.send(request, stream=True)
         except httpx.TransportError as error:
@@ -275,6 +305,7 @@ class Api:
         return _body(answer) if answer.content else None
 
     async def _send(self, method: str, where: str, answer_s: float = ANSWER_S, **content: Any) -> httpx.Response:
+        content["headers"] = {**content.get("headers", {}), **self._headers}
         try:
             return await self._http.request(
                 method, where, timeout=httpx.Timeout(answer_s, connect=CONNECT_S), **content
@@ -290,6 +321,10 @@ class Api:
             code="unreachable",
             status=None,
         )
+
+
+def _bearing(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:

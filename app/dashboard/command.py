@@ -4,17 +4,31 @@ One process, whatever the number of browsers: what a browser shows is kept here.
 """
 
 import argparse
+import os
+import re
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import httpx
 import uvicorn
+
+from app.access.caller import CallerError, reach
+
+if TYPE_CHECKING:
+    from app.dashboard.desk import Setup
 
 HOST, PORT, API = "127.0.0.1", 8080, "http://127.0.0.1:8000"
 # A browser's connection stays open for good, so that there is nothing to wait for.
 CLOSE_WITHIN_S = 2
+ASK_S = 2.0
+# What the desk is told beside its flags: its key and the provider's secret must not stand in the list of processes.
+VARIABLES = ("DESK_KEY", "DESK_URL", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+PUBLIC = re.compile(r"https?://[^/?#@\s]+/?")
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 
 
@@ -36,6 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {complaint}", file=sys.stderr)
         return EXIT_USAGE
     try:
+        setup = _setup(arguments, os.environ)
+    except (ValueError, CallerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if not setup.alone and (reason := _open_beyond_loopback(setup)):
+        print(f"error: {reason}", file=sys.stderr)
+        return EXIT_FAULT
+    try:
         family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
         listener = socket.create_server((arguments.host, arguments.port), family=family)
     except OSError as error:
@@ -46,11 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return EXIT_FAULT
     with suppress(KeyboardInterrupt):
-        _serve(arguments, listener)
+        _serve(arguments, setup, listener)
     return EXIT_DONE
 
 
-def _serve(arguments: argparse.Namespace, listener: socket.socket) -> None:
+def _serve(arguments: argparse.Namespace, setup: "Setup", listener: socket.socket) -> None:
     # uvicorn raises the signals that it took again once it is done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # NiceGUI and what it brings take a second to import, which no other command should.
@@ -58,7 +80,7 @@ def _serve(arguments: argparse.Namespace, listener: socket.socket) -> None:
     from app.dashboard.desk import create_desk  # noqa: PLC0415
 
     logs.configure("info")
-    desk = create_desk(arguments.api.rstrip("/"))
+    desk = create_desk(setup)
     host, port = listener.getsockname()[:2]
     print(f"Steelsight desk  http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
     print(f"on the API at    {arguments.api}", file=sys.stderr, flush=True)
@@ -72,6 +94,39 @@ def _serve(arguments: argparse.Namespace, listener: socket.socket) -> None:
         timeout_graceful_shutdown=CLOSE_WITHIN_S,
     )
     uvicorn.Server(config).run([listener])
+
+
+def _setup(arguments: argparse.Namespace, environ: Mapping[str, str]) -> "Setup":
+    """What flags and variables say. Raises ValueError and `CallerError`."""
+    from app.access.gate import is_loopback  # noqa: PLC0415
+    from app.access.openid import require_sealed  # noqa: PLC0415
+    from app.dashboard.desk import Setup  # noqa: PLC0415
+    from app.dashboard.openid import OpenId  # noqa: PLC0415
+
+    said = {name: environ.get(f"STEELSIGHT_{name}") or None for name in VARIABLES}
+    public, issuer, client_id = said["DESK_URL"], said["OIDC_ISSUER"], said["OIDC_CLIENT_ID"]
+    if public is not None and not PUBLIC.fullmatch(public):
+        raise ValueError(f"STEELSIGHT_DESK_URL: received {public!r}; expected an address such as https://desk.plant")
+    if (issuer is None) != (client_id is None):
+        raise ValueError("set both STEELSIGHT_OIDC_ISSUER and STEELSIGHT_OIDC_CLIENT_ID, or neither")
+    openid = None
+    if issuer is not None and client_id is not None:
+        require_sealed(issuer)
+        openid = OpenId(issuer, client_id, said["OIDC_CLIENT_SECRET"])
+    alone = is_loopback(arguments.host)
+    verify = reach(environ, "STEELSIGHT_DESK_KEY")["verify"]
+    return Setup(arguments.api.rstrip("/"), alone, said["DESK_KEY"], public, openid, verify)
+
+
+def _open_beyond_loopback(setup: "Setup") -> str | None:
+    """Why the desk may not be reached from elsewhere, if the API answers and is open. Asked again of every visitor."""
+    from app.dashboard.door import OPEN_BEYOND_LOOPBACK  # noqa: PLC0415
+
+    try:
+        answer = httpx.get(f"{setup.api_url}/v1/sessions", timeout=ASK_S, trust_env=False, verify=setup.verify)
+        return OPEN_BEYOND_LOOPBACK if answer.is_success and answer.json()["kind"] == "open" else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _complaint(arguments: argparse.Namespace) -> str | None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from fastapi import FastAPI
@@ -13,7 +15,11 @@ from starlette.responses import RedirectResponse
 
 from app.dashboard import assets, pictures, policy
 from app.dashboard.client import Api
+from app.dashboard.door import Door
 from app.dashboard.feed import Feed
+from app.dashboard.gate import Gate, Origin
+from app.dashboard.openid import OpenId
+from app.dashboard.signing import Signing
 
 PAGES = ("line", "coil", "review", "models", "network", "health")
 ICON = (
@@ -23,15 +29,35 @@ ICON = (
 )
 
 
-def create_desk(api_url: str) -> FastAPI:
+@dataclass(frozen=True)
+class Setup:
+    """What a desk is told. alone: it listens on loopback. key: of the API, for what the desk asks by itself.
+
+    public: the address that browsers use, where it is not the desk's own. verify: whom it believes to be the API.
+    """
+
+    api_url: str
+    alone: bool = True
+    key: str | None = field(default=None, repr=False)
+    public: str | None = None
+    openid: OpenId | None = None
+    verify: ssl.SSLContext | bool = True
+
+
+def create_desk(setup: Setup) -> FastAPI:
     """The desk on one API. One in a process: NiceGUI keeps its pages in module state."""
     # A line for each question to the API and for each browser that comes and goes tells nobody anything.
     for name in ("httpx", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
     desk = FastAPI(lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    pages.state.api_url = api_url
+    pages.state.api = Api(setup.api_url, key=setup.key, verify=setup.verify)
+    pages.state.door = door = Door(pages.state.api, alone=setup.alone, keyed=setup.key is not None)
+    pages.state.origin = origin = Origin(setup.public, alone=setup.alone)
     policy.give_nonces()
+    desk.add_middleware(Gate, door=door, origin=origin)
+    # Outermost: what the gate answers gets the headers too.
     desk.add_middleware(policy.Guarded)
+    desk.include_router(Signing(pages.state.api, door, origin, setup.openid).router)
     desk.include_router(pictures.router)
     desk.add_api_route("/", lambda: RedirectResponse("/line"), include_in_schema=False)
     pages.add_static_files("/static", assets.STATIC)
@@ -49,13 +75,13 @@ def create_desk(api_url: str) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    pages.state.api = Api(pages.state.api_url)
     pages.state.feed = Feed(pages.state.api)
-    hearing = asyncio.create_task(pages.state.feed.run())
+    running = [asyncio.create_task(work) for work in (pages.state.feed.run(), pages.state.door.watch())]
     try:
         yield
     finally:
-        hearing.cancel()
-        with suppress(asyncio.CancelledError):
-            await hearing
+        for each in running:
+            each.cancel()
+            with suppress(asyncio.CancelledError):
+                await each
         await pages.state.api.close()

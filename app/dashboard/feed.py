@@ -50,6 +50,8 @@ class Feed:
     # RFC 3339; None while the API answers.
     down_since: str | None = None
     reason: str | None = None
+    # It answers, and knows no key of the desk's.
+    refused: bool = False
     asked: bool = False
     _live: bool = False
     _watchers: list[Callable[["Feed"], None]] = field(default_factory=list)
@@ -136,13 +138,16 @@ class Feed:
     def _answered(self) -> None:
         if self.down_since is not None:
             self.down_since = self.reason = None
+            self.refused = False
             self._changed.set()
 
     def _refused(self, error: ApiError) -> None:
         if self.down_since is None:
             self.down_since = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        if self.reason != error.detail:
-            self.reason = error.detail
+        self.refused = error.status in (401, 403)
+        reason = f"{error.detail} (STEELSIGHT_DESK_KEY)" if self.refused else error.detail
+        if self.reason != reason:
+            self.reason = reason
             self._changed.set()
 
 

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from app.dashboard.client import ApiError
-from app.dashboard.shell import api
+from app.dashboard.door import ANYBODY, VISITOR
+from app.dashboard.shell import api_for
 
 # One part of a path that carries an id, quoted; `.` and `..` are none, for they would climb.
 PART = r"(?!\.{1,2}/)[^/?#]+"
@@ -55,7 +56,7 @@ async def _handed_on(request: Request, prefix: str, allowed: re.Pattern[str], ty
     query = httpx.QueryParams({name: value for name, value in request.query_params.items() if name in PARAMETERS})
     wanted = {"if-none-match": request.headers["if-none-match"]} if "if-none-match" in request.headers else {}
     try:
-        answer = await api().open(f"{path}?{query}" if query else path, wanted)
+        answer = await api_for(request.scope.get(VISITOR, ANYBODY)).open(f"{path}?{query}" if query else path, wanted)
     except ApiError as error:
         return PlainTextResponse(error.detail, 502)
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -26,7 +26,9 @@ from nicegui import ui
 from nicegui.element import Element
 
 from app.dashboard.client import Api, ApiError
+from app.dashboard.door import UNAUTHORIZED, Visitor, show_out, visitor_of
 from app.dashboard.feed import Feed
+from app.dashboard.signing import form_token
 from app.dashboard.words import VERDICT_SYMBOLS, VERDICT_WORDS
 
 Parameters = ParamSpec("Parameters")
@@ -43,11 +45,21 @@ NAVIGATION = (
 BUILD_S = 30.0
 
 
+def visitor() -> Visitor:
+    """Who sits at the browser of the page that is being built or has just been used. Not in other tasks: hand it on."""
+    return visitor_of(ui.context.client)
+
+
 def api() -> Api:
-    """The API that this desk works for."""
+    """The API that this desk works for, asked in the name of the visitor. As `visitor`, not in other tasks."""
+    return api_for(visitor())
+
+
+def api_for(one: Visitor) -> Api:
+    """The API, asked in somebody's name."""
     asked = pages.state.api
     assert isinstance(asked, Api)
-    return asked
+    return asked if one.token is None else asked.bearing(one.token)
 
 
 def feed() -> Feed:
@@ -86,7 +98,8 @@ def page(
                         assert result is not None
                         await result
                 except ApiError as error:
-                    problem(error)
+                    if not _ended(error):
+                        problem(error)
 
         ui.page(path, title=f"{title} · Steelsight", response_timeout=BUILD_S)(built)
         return built
@@ -98,21 +111,37 @@ def page(
 def frame(title: str, *, wide: bool = False) -> Iterator[None]:
     """Navigation above, the state of the API below it, and a main part for the page."""
     ui.on_exception(_say)
+    one = visitor()
     with ui.header(fixed=False, wrap=False).classes("desk-header"):
         ui.link("Skip to content", "#main").classes("skip")
         with Element("div").classes("desk-bar"):
             text("Steelsight", "brand")
             with Element("nav").classes("desk-nav").props("aria-label=Pages"):
                 for name, target in NAVIGATION:
+                    if name == "Review" and not one.may("review"):
+                        continue
                     entry = ui.link(name, target)
                     if name == title:
                         entry.props["aria-current"] = "page"
             text("", "fill")
             Element("button").classes("plain").props("type=button id=theme")
+            if one.token is not None:
+                _signed_in(one, one.token)
         Connection()
     # What NiceGUI puts around it is the page's <main>.
     with Element("div").classes("desk-main wide" if wide else "desk-main").props("id=main tabindex=-1"):
         yield
+
+
+def _signed_in(one: Visitor, token: str) -> None:
+    """Who it is, and the way out: a form, which no script has to send."""
+    with Element("div").classes("desk-who"):
+        text(one.name, tag="b").props["title"] = one.name
+        text(one.role or "", tag="small")
+    with Element("form").props("method=post action=/sign-out"):
+        carried = Element("input").props("type=hidden name=form")
+        carried.props["value"] = form_token(token)
+        text("Sign out", "button", "button").props("type=submit")
 
 
 class Connection(Element, component="static/connection.js"):
@@ -126,7 +155,7 @@ class Connection(Element, component="static/connection.js"):
         self.client.on_delete(forget)
 
     def _show(self, heard: Feed) -> None:
-        state = {"down_since": heard.down_since, "reason": heard.reason}
+        state = {"down_since": heard.down_since, "reason": heard.reason, "refused": heard.refused}
         if self.props.get("state") != state:
             self.props["state"] = state
             self.update()
@@ -172,8 +201,20 @@ def problem(error: ApiError) -> Element:
     return element
 
 
+def _ended(error: ApiError) -> bool:
+    """Whether the visitor's session has ended; then the page leads to the sign-in, and from there back."""
+    one = visitor()
+    if error.status != UNAUTHORIZED or one.token is None:
+        return False
+    pages.state.door.forget(one.token)
+    show_out(ui.context.client)
+    return True
+
+
 def _say(error: Exception) -> None:
     """Of what a person asked for on a page: why it was not done. Anything but the API's own words is in the log."""
+    if isinstance(error, ApiError) and _ended(error):
+        return
     said = error.detail if isinstance(error, ApiError) else "The desk failed to do that; its log says why."
     ui.notify(said, type="negative", position="top", close_button="Close", timeout=0, multi_line=True)
 

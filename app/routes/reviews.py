@@ -48,6 +48,7 @@ InspectionId = Annotated[str, Path(max_length=100, description="Of the inspectio
 async def review(inspection_id: InspectionId, request: Request, service: Current) -> ReviewReply:
     """From here on this review counts; those before stay on record. Saying the same twice is two reviews."""
     said = await _said(request, service.settings.body_seconds)
+    _require_own_name(request, said.reviewer)
     number = _number(inspection_id)
 
     def added(connection: Connection) -> ReviewReply:
@@ -73,6 +74,7 @@ async def undo(
     inspection_id: InspectionId, query: Annotated[UndoQuery, Query()], request: Request, service: Current
 ) -> ReviewReply | None:
     """The one that counts; the reply is the one before it, which counts again, or null."""
+    _require_own_name(request, query.reviewer)
     number, actor = _number(inspection_id), principal_of(request).actor
 
     def undone(connection: Connection) -> ReviewReply | None:
@@ -132,6 +134,16 @@ def _classes_of_active(service: Current) -> tuple[str, ...]:
 async def _said(request: Request, seconds: float) -> NewReview:
     """The body, read by hand: FastAPI would read one of any length."""
     return await read_json(request, NewReview, MAX_REVIEW_BYTES, seconds, '{"label": "ok", "reviewer": "..."}')
+
+
+def _require_own_name(request: Request, reviewer: str) -> None:
+    """A person who has signed in speaks for nobody else; a key may be a system that many people use."""
+    principal = principal_of(request)
+    if principal.kind == "person" and reviewer != principal.name:
+        raise Refusal(
+            ServiceCode.PARAMETERS_INVALID,
+            f"reviewer: received {echo(reviewer)}; {echo(principal.name)} is signed in, and reviews under that name",
+        )
 
 
 def _number(inspection_id: str) -> int:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from app.access.keys import create_key
+from app.access.people import Role, add_person
+from app.access.principal import Scope
 from model.image import Frame
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +32,7 @@ WITHIN_S = 30
 PATIENCE_MS = 15_000
 COIL, HOSTILE_COIL = "C-1", "<img src=x onerror=alert(1)>/7"
 REVIEWER = "M. Huber"
+PASSWORD = "rolling mills at dawn"
 
 
 def until(true: Callable[[], object], why: Callable[[], str]) -> None:
@@ -96,6 +100,7 @@ class Site:
     desk: Started
     sent: list[dict[str, Any]]
     running: ExitStack = field(default_factory=ExitStack)
+    key: str | None = None
 
     def crash(self) -> None:
         """The server is gone at once, as by `kill -9`."""
@@ -109,7 +114,8 @@ class Site:
 
     @property
     def http(self) -> httpx.Client:
-        return httpx.Client(base_url=self.server.url, timeout=WITHIN_S, trust_env=False)
+        headers = {"x-api-key": self.key} if self.key else {}
+        return httpx.Client(base_url=self.server.url, timeout=WITHIN_S, trust_env=False, headers=headers)
 
     def get(self, path: str, **query: Any) -> Any:
         """An answer of the API, which must be one."""
@@ -160,11 +166,22 @@ def desk_models(class_models: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def start_site(desk_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """`start_site(**variables)`: a server and a desk, both up, with an empty record; variables: more settings."""
+    """`start_site(**variables)`: a server and a desk, both up, with an empty record; variables: more settings.
+
+    people: who may sign in, with `PASSWORD`; then the server asks for keys, and `Site.key` may do everything.
+    """
     with ExitStack() as running:
 
-        def start(**variables: str) -> Site:
+        def start(people: Mapping[str, Role] | None = None, **variables: str) -> Site:
             folder = tmp_path_factory.mktemp("site")
+            home, key, own = folder / "server", None, {}
+            for name, role in (people or {}).items():
+                add_person(home, name, role, PASSWORD)
+            if people:
+                key = create_key(home, "tests", list(Scope))[1]
+                own = {"STEELSIGHT_DESK_KEY": create_key(home, "desk", [Scope.READ])[1]}
+                own |= {name: value for name, value in variables.items() if "OIDC" in name}
+                variables.pop("STEELSIGHT_OIDC_CLIENT_SECRET", None)
             settings = {
                 "STEELSIGHT_MODELS": str(desk_models),
                 "STEELSIGHT_ENGINE": "onnx",
@@ -174,10 +191,12 @@ def start_site(desk_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
                 **variables,
             }
             server = running.enter_context(program("serve", folder / "server.log", "--port", "0", **settings))
-            desk = running.enter_context(program("dashboard", folder / "desk.log", "--port", "0", "--api", server.url))
-            site = Site(server, desk, [], running)
+            at = ("--port", "0", "--api", server.url)
+            desk = running.enter_context(program("dashboard", folder / "desk.log", *at, **own))
+            site = Site(server, desk, [], running, key)
             until(lambda: httpx.get(f"{server.url}/readyz").is_success, server.log.read_text)
-            until(lambda: httpx.get(f"{desk.url}/line").is_success, desk.log.read_text)
+            # Before anybody has signed in.
+            until(lambda: httpx.get(f"{desk.url}/static/desk.css").is_success, desk.log.read_text)
             return site
 
         yield start

@@ -24,7 +24,7 @@ def test_a_page_runs_its_own_scripts_alone(site):
     assert "unsafe-inline" not in answer.headers["content-security-policy"]
     assert not any("http" in sources or "*" in sources for sources in policy.values())
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     nonce = policy["script-src"].split("'nonce-")[1].split("'")[0]
     assert len(nonce) >= 22 and answer.text.count(f'nonce="{nonce}"') == answer.text.count("nonce=") > 5
     again = httpx.get(f"{site.desk.url}/line")

@@ -19,6 +19,7 @@ from app.dashboard.shell import (
     table,
     text,
     verdict,
+    visitor,
 )
 from app.dashboard.words import counted, metres
 
@@ -136,6 +137,7 @@ def _head(known: Json) -> None:
 
         if not known["closed_at"]:
             ui.link("Refresh", coil_url(coil_id)).classes("button")
+        if not known["closed_at"] and visitor().may("review"):
             with ui.dialog() as asked, ui.card().classes("panel"):
                 text(f"Close coil {coil_id}?", "panel-title", "h2")
                 text("A frame that names it later is a part of it all the same.", tag="p")

@@ -24,7 +24,7 @@ from app.dashboard.pages.models_words import (
 )
 from app.dashboard.pages.parts import Part
 from app.dashboard.pages.signs import NONE
-from app.dashboard.shell import Moment, api, empty, facts, heading, page, panel, problem, table, text, verdict
+from app.dashboard.shell import Moment, api, empty, facts, heading, page, panel, problem, table, text, verdict, visitor
 from app.dashboard.words import counted, percent, probability
 
 # Counts of a shadow move with the line; a change made by somebody else is to be seen soon.
@@ -49,6 +49,8 @@ class Board:
         self._outcome = Outcome()
         self._service, self._shadow, self._list = Part(), Part(), Part()
         self._changes = Changes(self._changed)
+        # What a role may not do is not offered; the API refuses it all the same.
+        self._may_change = visitor().may("admin")
         self._told: Json = {}
 
     async def look(self) -> None:
@@ -98,7 +100,8 @@ class Board:
                 else:
                     text("▲ not loaded", "badge waits")
                 text("", "fill")
-                button("Roll back …", partial(self._changes.roll_back, active, told.get("previous")))
+                if self._may_change:
+                    button("Roll back …", partial(self._changes.roll_back, active, told.get("previous")))
             if isinstance(detail, ApiError):
                 text(f"{detail.title}: {detail.detail}", "note", "p")
             elif detail is not None:
@@ -133,8 +136,11 @@ class Board:
             text(version, "version-name")
             text(f"◑ scores {percent(running['share'], 0)} of the live frames", "badge shadows")
             text("", "fill")
-            button("Change the share …", partial(self._changes.shadow, version, active, running))
-            button("End …", partial(self._changes.end_shadow, version, active), name=f"End the shadow of {version} …")
+            if self._may_change:
+                button("Change the share …", partial(self._changes.shadow, version, active, running))
+                button(
+                    "End …", partial(self._changes.end_shadow, version, active), name=f"End the shadow of {version} …"
+                )
         lost = [
             f"{counted(running[key], 'frame')} {what}"
             for key, what in (("dropped", "left out for want of time"), ("failed", "it could not score"))
@@ -191,7 +197,7 @@ class Board:
                         text("published ")
                         Moment(version["created_at"])
                 text("", "fill")
-                if not version["fault"] and name != active:
+                if self._may_change and not version["fault"] and name != active:
                     if not shadows:
                         button(
                             "Shadow …",

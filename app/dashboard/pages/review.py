@@ -12,8 +12,8 @@ from nicegui import background_tasks, ui
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
-from app.dashboard.client import ApiError, Json
-from app.dashboard.shell import api, page
+from app.dashboard.client import Api, ApiError, Json
+from app.dashboard.shell import api, empty, page, visitor
 
 # As many frames are fetched ahead: at two a second, ten seconds of a slow network are not noticed.
 AHEAD = 20
@@ -31,6 +31,10 @@ class Desk(Element, component="../static/review.js"):
         self.props["entries"] = entries
         self.props["waiting"] = waiting
         self.props["classes"] = classes
+        # A person who has signed in decides under that name, and is not asked for one.
+        self.props["person"] = visitor().name
+        # In whose name the orders are carried out, in a task of their own.
+        self._api = api()
         self._orders: asyncio.Queue[Json] = asyncio.Queue()
         self._gone = False
         self._fetching = False
@@ -54,7 +58,7 @@ class Desk(Element, component="../static/review.js"):
         while True:
             order = await self._orders.get()
             if order:
-                answer = await carried_out(order)
+                answer = await carried_out(self._api, order)
                 if not self._gone:
                     self.run_method("answered", answer)
             elif self._orders.empty():
@@ -66,7 +70,7 @@ class Desk(Element, component="../static/review.js"):
             return
         self._fetching = True
         try:
-            entries, waiting = await upcoming(event.args)
+            entries, waiting = await upcoming(self._api, event.args)
             if not self._gone:
                 self.run_method("arrived", entries, waiting)
         except ApiError as error:
@@ -76,14 +80,14 @@ class Desk(Element, component="../static/review.js"):
             self._fetching = False
 
 
-async def carried_out(order: Json) -> Json:
+async def carried_out(asked: Api, order: Json) -> Json:
     """Record or undo one review; order: what `review.js` sends. Whether it was done, and the reason if not."""
     answer = {"key": order["key"], "inspection_id": order["inspection_id"], "error": None}
     try:
         if order["act"] == "undo":
-            await api().undo_review(order["inspection_id"], order["reviewer"])
+            await asked.undo_review(order["inspection_id"], order["reviewer"])
         else:
-            await api().review(
+            await asked.review(
                 order["inspection_id"],
                 {name: order[name] for name in ("label", "defect_class", "box", "note", "reviewer")},
             )
@@ -92,17 +96,17 @@ async def carried_out(order: Json) -> Json:
     return answer
 
 
-async def upcoming(known: Iterable[str]) -> tuple[list[Json], int]:
+async def upcoming(asked: Api, known: Iterable[str]) -> tuple[list[Json], int]:
     """The next frames with their events and thresholds, without those known already, and how many wait in all."""
     seen = set(known)
-    answer = await api().queue(min(MOST, AHEAD + len(seen)))
+    answer = await asked.queue(min(MOST, AHEAD + len(seen)))
     rows = [row for row in answer["queue"] if row["inspection_id"] not in seen][:AHEAD]
     free = asyncio.Semaphore(AT_A_TIME)
 
     async def detailed(row: Json) -> Json:
         async with free:
             try:
-                details: dict[str, Any] = await api().inspection(row["inspection_id"])
+                details: dict[str, Any] = await asked.inspection(row["inspection_id"])
             # One frame that cannot be read is still one to be judged, by its picture alone.
             except ApiError:
                 details = {}
@@ -115,6 +119,9 @@ async def upcoming(known: Iterable[str]) -> tuple[list[Json], int]:
 async def review() -> None:
     """The frames that teach the most, one after another."""
     ui.page_title("Review · Steelsight")
-    entries, waiting = await upcoming(())
+    if not visitor().may("review"):
+        empty("Review is for reviewers", "Your role lets you look. An administrator can give you another.")
+        return
+    entries, waiting = await upcoming(api(), ())
     classes = await api().defect_classes()
     Desk(entries, waiting, [name for name in classes if name != "ok"])

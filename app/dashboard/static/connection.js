@@ -3,7 +3,7 @@ export default {
   props: { state: Object },
   template: `
     <div v-if="state && state.down_since" class="connection-lost" role="alert">
-      <strong>⚠ The API does not answer</strong>
+      <strong>⚠ {{ state.refused ? 'The API does not let the desk in' : 'The API does not answer' }}</strong>
       <span>since {{ since }}. What is shown is the last that was known; it is asked again by itself.</span>
       <small>{{ state.reason }}</small>
     </div>`,

@@ -18,7 +18,7 @@ const stored = (store, name, otherwise) => {
 };
 
 export default {
-  props: { entries: Array, waiting: Number, classes: Array },
+  props: { entries: Array, waiting: Number, classes: Array, person: String },
   template: `
     <div class="review">
       <form v-if="!reviewer" class="panel review-who" @submit.prevent="name">
@@ -37,7 +37,7 @@ export default {
           <span class="fill"></span>
           <button type="button" class="button" :aria-pressed="blind" @click="setBlind">{{ blind ? "☒" : "☐" }} Blind: hide the model until decided</button>
           <span class="muted">{{ reviewer }}</span>
-          <button type="button" class="plain" @click="rename">Change</button>
+          <button v-if="!person" type="button" class="plain" @click="rename">Change</button>
         </header>
         <div v-for="one in failures" :key="one.key" class="note" role="alert">
           A decision was not recorded: {{ one.reason }} The frame is back in the queue.
@@ -127,6 +127,7 @@ export default {
     reviewer: localStorage.getItem(REVIEWER) || "", blind: stored(localStorage, BLIND, false), boxes: true, heat: false,
   }),
   created() {
+    if (this.person) this.reviewer = this.person;
     this.names = [...this.classes];
     this.orders = stored(sessionStorage, UNSAVED, {});
     const unsaved = new Set(Object.values(this.orders).map((order) => order.inspection_id));

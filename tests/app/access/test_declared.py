@@ -24,12 +24,21 @@ WRITERS = {
     "POST /v1/coils/{coil_id}/close": Scope.REVIEW,
     "POST /v1/inspections/{inspection_id}/review": Scope.REVIEW,
     "DELETE /v1/inspections/{inspection_id}/review": Scope.REVIEW,
+    "DELETE /v1/sessions": Scope.READ,
     "POST /v1/models/rollback": Scope.ADMIN,
     "POST /v1/models/{version}/activate": Scope.ADMIN,
     "POST /v1/models/{version}/shadow": Scope.ADMIN,
     "DELETE /v1/models/{version}/shadow": Scope.ADMIN,
 }
-FOR_EVERYBODY = {"GET /healthz", "GET /readyz", "GET /docs", "GET /redoc", "GET /openapi.json"}
+FOR_EVERYBODY = {
+    "GET /healthz",
+    "GET /readyz",
+    "GET /docs",
+    "GET /redoc",
+    "GET /openapi.json",
+    "POST /v1/sessions",
+    "POST /v1/sessions/oidc",
+}
 ELSE_UNKNOWN = "/v2/{rest}"
 
 
