@@ -5,6 +5,7 @@ API.
 """
 
 import asyncio
+import hmac
 import secrets
 import warnings
 from collections.abc import Mapping
@@ -74,14 +75,18 @@ class OpenId:
             attempt: Mapping[str, str] = self._seal.loads(cookie or "", self.LASTS_S)
         except BadData:
             raise AttemptError("The sign-in was begun too long ago, or at another browser. Please try again.") from None
+        answer = httpx.URL(came_to).params
+        if not hmac.compare_digest(answer.get("state", "").encode(), attempt["state"].encode()):
+            raise AttemptError("This answers another sign-in than the one that was begun here. Please try again.")
+        if "code" not in answer:
+            reason = answer.get("error", "no reason")[:60]
+            raise AttemptError(f"The company account did not let you in ({reason}).")
         endpoints = await self._endpoints()
         try:
             async with self._client(origin) as oauth:
-                # It compares the state, and knows what the provider may answer in place of a code.
                 token: dict[str, Any] = await oauth.fetch_token(
                     endpoints["token_endpoint"],
-                    authorization_response=came_to,
-                    state=attempt["state"],
+                    code=answer["code"],
                     code_verifier=attempt["verifier"],
                     timeout=ANSWER_S,
                 )
