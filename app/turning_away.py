@@ -18,6 +18,7 @@ import structlog
 from app.access.gate import require_camera
 from app.access.principal import Scope
 from app.errors import PROBLEM_JSON, RETRY_AFTER_S, Refusal, ServiceCode, problem_document
+from app.middleware import PROTECTION
 from app.parameters import InspectQuery
 from app.requests import RequestRecord, request_id
 from app.routing import QUERIES_KEPT, QUERY_KEPT_BYTES
@@ -31,6 +32,10 @@ LOG_EVERY_S = 1.0
 CLIENTS_LOGGED = 8
 # Stands in the prepared answer for the request's id; no JSON holds it unescaped.
 HERE = "\N{OBJECT REPLACEMENT CHARACTER}"
+HEADERS = (
+    f"content-type: {PROBLEM_JSON}\r\nretry-after: {RETRY_AFTER_S[ServiceCode.OVERLOADED]}\r\n".encode()
+    + b"".join(b"%s: %s\r\n" % each for each in PROTECTION)
+)
 
 log = structlog.get_logger("steelsight.request")
 
@@ -69,10 +74,8 @@ class TurningAway:
 
     def _said(self, number: str) -> bytes:
         body = self._before + orjson.dumps(number) + self._after
-        return (
-            f"content-type: {PROBLEM_JSON}\r\nretry-after: {RETRY_AFTER_S[ServiceCode.OVERLOADED]}\r\n"
-            f"x-request-id: {number}\r\ncontent-length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        own = f"x-request-id: {number}\r\ncontent-length: {len(body)}\r\n\r\n"
+        return HEADERS + own.encode() + body
 
     def _tally(self, client: str) -> None:
         if not self._clients:
