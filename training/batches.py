@@ -1,11 +1,11 @@
 """Drawn tiles -> what a network is fitted to: augmented images, targets, and how much each counts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from model.engine import network_input
 from model.network import NetworkConfig
@@ -24,9 +24,7 @@ Soften = Callable[[Images, Targets], Targets]
 
 Batch = tuple[Images, Targets] | tuple[Images, Targets, Weights]
 
-# So many batches Keras looks at before it fits them.
-SHOWN_FIRST = 2
-# Batches made ahead of the network; more would only hold memory.
+# Batches made ahead of the network, in a thread of their own; more would only hold memory.
 AHEAD = 4
 
 
@@ -58,34 +56,23 @@ class Curriculum:
         return EpochOfTiles(self, sampler, number)
 
 
-class EpochOfTiles(keras.utils.PyDataset):
+class EpochOfTiles(Sequence[Batch]):
     """One epoch of training batches: images float32 (n, size, size, channels), targets (n, outputs).
 
     They follow from (seed, epoch) and the sampler alone. With class weights, what each tile counts, (n,), comes third.
     """
 
     def __init__(self, curriculum: Curriculum, sampler: Sampler, number: int) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=AHEAD)
         self._sampler, self._classes, self._soften = sampler, curriculum.classes, curriculum.soften
         self._network, self._experiment = curriculum.network, curriculum.experiment
         weighed = self._experiment.class_weights
         self._weights = class_weights(class_shares(sampler.shares, self._classes)) if weighed else None
         self._seeds = np.random.SeedSequence([self._experiment.seed, number]).spawn(curriculum.steps)
-        self._shown: dict[int, Batch] = {}
 
     def __len__(self) -> int:
         return len(self._seeds)
 
-    def __getitem__(self, index: int) -> Batch:
-        # Keras asks for the first batches twice: once for their shape, before it fits anything.
-        if index in self._shown:
-            return self._shown.pop(index)
-        batch = self._made(index)
-        if index < SHOWN_FIRST:
-            self._shown[index] = batch
-        return batch
-
-    def _made(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # of the whole epoch nobody asks for a slice
         rng = np.random.default_rng(self._seeds[index])
         tiles, kinds = self._sampler.draw(self._experiment.batch_size, rng)
         images = network_input(augment(tiles, self._experiment.augmentation, rng), self._network.channels)
@@ -94,6 +81,27 @@ class EpochOfTiles(keras.utils.PyDataset):
         if self._soften:
             targets = self._soften(images, targets)
         return (images, targets) if self._weights is None else (images, targets, self._weights[number])
+
+
+class Feed:
+    """What Keras is given: whichever epoch is `current`, as one and the same dataset for the whole run.
+
+    A dataset made anew for every epoch costs as much as some steps of a small network.
+    """
+
+    def __init__(self, curriculum: Curriculum) -> None:
+        self.current: EpochOfTiles | None = None
+        network = curriculum.network
+        side = network.input_size
+        images = tf.TensorSpec((None, side, side, network.channels), tf.float32)
+        specs = [images, tf.TensorSpec((None, network.outputs), tf.float32)]
+        if curriculum.experiment.class_weights:
+            specs.append(tf.TensorSpec((None,), tf.float32))
+        made = tf.data.Dataset.from_generator(self._batches, output_signature=tuple(specs))
+        self.dataset = made.apply(tf.data.experimental.assert_cardinality(curriculum.steps)).prefetch(AHEAD)
+
+    def _batches(self) -> Iterator[Batch]:
+        return iter(self.current or ())
 
 
 def class_of_each(kinds: Kinds, classes: Sequence[str]) -> npt.NDArray[np.intp]:

@@ -3,28 +3,29 @@
     <runs>/<run>/
         run.json            experiment and data this run was started with
         state.json          the last finished epoch and the best one; names the files below
-        last-0007.keras     network and optimiser after that epoch
-        averaged-0007.keras its averaged weights
-        best-0005.keras     averaged weights of the best epoch, in float32
+        last-0007.npz       weights and optimiser after that epoch: what a network has of its own, and nothing else
+        averaged-0007.npz   its averaged weights, in float32
+        averaged-0005.npz   those of the best epoch
         log.csv             the figures of every epoch, for people; tensorboard/ has them, too
 
 `state.json` is replaced last, in one step: a run that is killed at any moment continues from the
-last finished epoch.
+last epoch that was kept.
 """
 
 import os
-import shutil
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.files import replace_text
 from training.config import Experiment
 from training.errors import DataFault, UsageFault
 
-if TYPE_CHECKING:
-    import keras
+# The values of a network's variables, in its own order.
+Values = list[npt.NDArray[np.generic]]
 
 RUN, STATE = "run.json", "state.json"
 
@@ -130,63 +131,49 @@ class Checkpoint:
         except (OSError, ValidationError) as error:
             raise DataFault(f"{path} cannot be read; start the training anew") from error
 
-    def save(self, state: State, network: "keras.Model", averaged: "keras.Model") -> None:
-        """Keep the network after the last epoch of `state`, and its averaged weights if that epoch is the best."""
-        last, mean, best = self._last(state), self._averaged(state), self.best_file(state)
-        self._write(last, network)
-        self._write(mean, averaged)
-        if state.best is state.history[-1]:
-            _copy(mean, best)
+    def save(self, state: State, last: Values, averaged: Values) -> None:
+        """Keep what the network is after the last epoch of `state`, and its averaged weights."""
+        needed = {self._last(state), self._averaged(state.finished), self._averaged(state.best.number)}
+        _write(self._last(state), last)
+        _write(self._averaged(state.finished), averaged)
         replace_text(self.folder / STATE, state.model_dump_json(indent=2) + "\n")
-        for old in set(self.folder.glob("*.keras")) - {last, mean, best}:
+        for old in set(self.folder.glob("*.npz")) - needed:
             old.unlink()
 
-    def load_last(self, state: State) -> "keras.Model":
+    def load_last(self, state: State) -> Values:
         """The network with its optimiser after the last finished epoch."""
-        import keras
+        return _read(self._last(state))
 
-        return keras.models.load_model(self._last(state))
-
-    def load_averaged(self, state: State) -> "keras.Model":
+    def load_averaged(self, state: State) -> Values:
         """The averaged weights after the last finished epoch."""
-        import keras
+        return _read(self._averaged(state.finished))
 
-        return keras.models.load_model(self._averaged(state), compile=False)
-
-    def load_best(self, state: State) -> "keras.Model":
+    def load_best(self, state: State) -> Values:
         """The averaged weights of the best epoch."""
-        import keras
+        return _read(self._averaged(state.best.number))
 
-        return keras.models.load_model(self.best_file(state), compile=False)
-
-    def best_file(self, state: State) -> Path:
-        """The best epoch's network."""
-        return self.folder / f"best-{state.best.number:04d}.keras"
-
-    def _write(self, file: Path, network: "keras.Model") -> None:
-        beside = _beside(file)
-        network.save(beside)
-        _put(beside, file)
-
-    def _averaged(self, state: State) -> Path:
-        return self.folder / f"averaged-{state.finished:04d}.keras"
+    def _averaged(self, epoch: int) -> Path:
+        return self.folder / f"averaged-{epoch:04d}.npz"
 
     def _last(self, state: State) -> Path:
-        return self.folder / f"last-{state.finished:04d}.keras"
+        return self.folder / f"last-{state.finished:04d}.npz"
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.partial.keras")
-
-
-def _copy(file: Path, to: Path) -> None:
-    beside = _beside(to)
-    shutil.copyfile(file, beside)
-    _put(beside, to)
-
-
-def _put(beside: Path, file: Path) -> None:
-    # The state that names the file outlives a power cut: so must what it names.
-    with beside.open("rb") as written:
-        os.fsync(written.fileno())
+def _write(file: Path, values: Values) -> None:
+    """Whole or not at all. A `.keras` file of the same network takes many times as long to put together."""
+    beside = file.with_name(f".{file.stem}.partial{file.suffix}")
+    with beside.open("wb") as into:
+        np.savez(into, *values)
+        into.flush()
+        # The state that names the file outlives a power cut: so must what it names.
+        os.fsync(into.fileno())
     beside.rename(file)
+
+
+def _read(file: Path) -> Values:
+    """In the order they were written in. Raises `DataFault`."""
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
+            return [kept[f"arr_{number}"] for number in range(len(kept.files))]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataFault(f"{file} cannot be read; start the training anew") from error

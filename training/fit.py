@@ -5,6 +5,7 @@ any moment and resumed ends like one that was not. docs/training.md tells the wh
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -15,8 +16,8 @@ from model.engine import network_input
 from model.image import Frame
 from model.network import NetworkConfig, build, logits_model
 from training.averaging import WeightAverage
-from training.batches import Curriculum, EpochOfTiles, Soften
-from training.checkpoint import Checkpoint, Epoch, State
+from training.batches import Curriculum, Feed, Soften
+from training.checkpoint import Checkpoint, Epoch, State, Values
 from training.config import Experiment
 from training.crops import Kinds, Sampler
 from training.dataset import TileSet
@@ -56,41 +57,47 @@ def fit(
     """
     steps = -(-tiles // experiment.batch_size)
     curriculum = Curriculum(network, experiment, steps, crops, classes, soften, pretraining, hard)
+    model = compiled(network, experiment, steps)
+    # On one device and in float32, whatever the other computes on.
+    averaged = logits_model(build(network))
     state = run.state()
     if state.finished:
-        with strategy_on(training_devices()).scope():
-            model = run.load_last(state)
-        averaged = run.load_averaged(state)
+        _restore(model, run.load_last(state))
+        averaged.set_weights(run.load_averaged(state))
     else:
         state = State(pretraining=curriculum.pretraining_epochs)
-        model = compiled(network, experiment, steps)
-        # On one device and in float32, whatever the other computes on.
-        averaged = logits_model(build(network))
         averaged.set_weights(model.get_weights())
     average = WeightAverage(model, averaged, experiment.averaging, steps * state.finished)
+    feed, saved = Feed(curriculum), None
     with (
         Interruptions() as interruptions,
+        # The next epoch is fitted while the disk still writes this one.
+        ThreadPoolExecutor(1) as disk,
         Log(run.folder, state, steps) as log,
         Progress(state, experiment.epochs, steps) as progress,
     ):
         while state.finished < experiment.epochs and not state.stale(experiment.patience):
             begun, number = time.monotonic(), state.finished + 1
-            batches = curriculum.epoch(number, lambda some: defect_logit(_logits(averaged, some)))
+            feed.current = curriculum.epoch(number, lambda some: defect_logit(_logits(averaged, some)))
             _reseed_dropout(model, experiment.seed, number)
-            loss, rate = _one_epoch(model, batches, average, progress, interruptions)
+            loss, rate = _one_epoch(model, feed, average, progress, interruptions)
             figures = _figures(averaged, validation, validation_kinds, classes)
             state = state.after(Epoch(number=number, loss=loss, learning_rate=rate, **figures))
             log.add(state.history[-1], time.monotonic() - begun)
-            run.save(state, model, averaged)
+            if saved:
+                saved.result()
+            saved = disk.submit(run.save, state, _values(model), averaged.get_weights())
             progress.epoch(state)
             interruptions.check()
+        if saved:
+            saved.result()
     return state
 
 
 def trained_network(network: NetworkConfig, run: Checkpoint, state: State) -> keras.Model:
     """The whole network, probability included, with the weights of the best epoch; it computes in float32."""
     model = build(network)
-    model.set_weights(run.load_best(state).get_weights())
+    model.set_weights(run.load_best(state))
     return model
 
 
@@ -115,6 +122,21 @@ def compiled(network: NetworkConfig, experiment: Experiment, steps: int) -> kera
     return model
 
 
+def _values(model: keras.Model) -> Values:
+    """All that a network and its optimiser have become by training."""
+    return [*model.get_weights(), *(keras.ops.convert_to_numpy(each) for each in model.optimizer.variables)]
+
+
+def _restore(model: keras.Model, values: Values) -> None:
+    """Make a fresh network what another was when its `_values` were taken."""
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    weights = len(model.weights)
+    model.set_weights(values[:weights])
+    for variable, value in zip(model.optimizer.variables, values[weights:], strict=True):
+        variable.assign(value)
+
+
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """A dropout layer's random state is not saved with the network: it too follows from (seed, epoch)."""
     for layer in model.layers:
@@ -124,7 +146,7 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 
 def _one_epoch(
     model: keras.Model,
-    batches: EpochOfTiles,
+    feed: Feed,
     average: WeightAverage,
     progress: Progress,
     interruptions: Interruptions,
@@ -136,7 +158,7 @@ def _one_epoch(
         interruptions.check()
 
     tell = keras.callbacks.LambdaCallback(on_train_batch_end=after_batch)
-    history = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[average, tell]).history
+    history = model.fit(feed.dataset, epochs=1, verbose=0, shuffle=False, callbacks=[average, tell]).history
     rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
     return float(history["loss"][0]), float(rate)
 

@@ -9,7 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 from training.errors import DataFault
@@ -118,11 +118,11 @@ def _masks(folder: Path) -> dict[str, Path]:
 
 def _from_folders(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
     for path in images_below(data / "ok"):
-        yield _record(data, path, "ok", NO_DEFECT, None, masks)
+        yield _record(path.relative_to(data), path, "ok", NO_DEFECT, None, masks)
     for path in images_below(data / "defect"):
-        inside = path.relative_to(data / "defect").parts
-        defect_type = inside[0] if len(inside) > 1 else "defect"
-        yield _record(data, path, "defect", _defect_type(defect_type, str(path)), None, masks)
+        file = path.relative_to(data)
+        defect_type = file.parts[1] if len(file.parts) > 2 else "defect"
+        yield _record(file, path, "defect", _defect_type(defect_type, str(path)), None, masks)
 
 
 def _from_labels(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
@@ -151,15 +151,16 @@ def _from_row(data: Path, table: Path, line: int, row: dict[str, str], masks: di
     file = PurePosixPath((row["file"] or "").strip())
     if file.is_absolute() or ".." in file.parts or not file.name:
         raise DataFault(f"{table} line {line}: file {row['file']!r} is not a path inside the data folder")
-    if not _is_file(data / file):
-        raise DataFault(f"{table} line {line}: there is no file {data / file}")
+    path = data / file
+    if not _is_file(path):
+        raise DataFault(f"{table} line {line}: there is no file {path}")
     group = (row.get("group") or "").strip() or None
     defect_type = (row.get("defect_type") or "").strip() or "defect"
     match (row["label"] or "").strip():
         case "ok":
-            return _record(data, data / file, "ok", NO_DEFECT, group, masks)
+            return _record(file, path, "ok", NO_DEFECT, group, masks)
         case "defect":
-            return _record(data, data / file, "defect", _defect_type(defect_type, f"{table} line {line}"), group, masks)
+            return _record(file, path, "defect", _defect_type(defect_type, f"{table} line {line}"), group, masks)
         case other:
             raise DataFault(f"{table} line {line}: label {other!r} is neither `ok` nor `defect`")
 
@@ -178,9 +179,9 @@ def _is_file(path: Path) -> bool:
 
 
 def _record(
-    data: Path, path: Path, label: Label, defect_type: str, group: str | None, masks: dict[str, Path]
+    file: PurePath, path: Path, label: Label, defect_type: str, group: str | None, masks: dict[str, Path]
 ) -> Record:
-    return Record(path.relative_to(data).as_posix(), path, label, defect_type, group, masks.get(path.stem))
+    return Record(file.as_posix(), path, label, defect_type, group, masks.get(path.stem))
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -45,6 +45,16 @@ def started(folder, experiment: Experiment) -> Checkpoint:
     return run
 
 
+def same_to_the_bit(one: Checkpoint, other: Checkpoint, state: State) -> None:
+    """Weights, optimiser and averaged weights after the last epoch."""
+    for load in (Checkpoint.load_last, Checkpoint.load_averaged, Checkpoint.load_best):
+        kept = load(one, state)
+        assert len(kept) > 4
+        for ours, theirs in zip(kept, load(other, state), strict=True):
+            assert ours.dtype == theirs.dtype
+            assert np.array_equal(ours, theirs)
+
+
 def experiment(epochs: int) -> Experiment:
     return Experiment(
         network=NETWORK, epochs=epochs, patience=epochs, batch_size=16, learning_rate=0.02, averaging=0.8, seed=4
@@ -70,8 +80,8 @@ def test_it_learns(fitted):
 class Interrupted(Checkpoint):
     """A run whose process ends after two epochs, right after they are kept."""
 
-    def save(self, state, network, averaged):
-        super().save(state, network, averaged)
+    def save(self, state, last, averaged):
+        super().save(state, last, averaged)
         if state.finished == 2:
             raise KeyboardInterrupt
 
@@ -96,9 +106,12 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(fitted, tmp_path):
 def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, seeded_network):
     import keras
 
-    from training.fit import trained_network
+    from training.fit import compiled, trained_network
 
     settings = experiment(4).model_copy(update={"precision": policy})
+    fresh = compiled(NETWORK, settings, 4)
+    assert fresh.get_layer("convolution_1").compute_dtype == policy.removeprefix("mixed_")
+    assert isinstance(fresh.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
     whole = started(tmp_path / "whole", settings)
     state = train(whole, settings)
     assert state.history[-1].loss < state.history[0].loss
@@ -109,11 +122,7 @@ def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, se
     stopped = Checkpoint(tmp_path / "stopped")
     assert train(stopped, settings) == state
 
-    last = whole.load_last(state)
-    assert last.get_layer("convolution_1").compute_dtype == policy.removeprefix("mixed_")
-    assert isinstance(last.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
-    for one, other in zip(last.get_weights(), stopped.load_last(state).get_weights(), strict=True):
-        assert np.array_equal(one, other)
+    same_to_the_bit(whole, stopped, state)
 
     published = trained_network(NETWORK, whole, state)
     assert {layer.compute_dtype for layer in published.layers} == {"float32"}
@@ -123,7 +132,7 @@ def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, se
 
 def test_only_the_last_and_the_best_network_are_kept(fitted):
     run, state, _ = fitted
-    kept = {"last-0006.keras", "averaged-0006.keras", run.best_file(state).name}
+    kept = {"last-0006.npz", "averaged-0006.npz", f"averaged-{state.best.number:04d}.npz"}
     expected = kept | {"run.json", "state.json", "log.csv", "tensorboard"}
     assert {path.name for path in run.folder.iterdir()} == expected
 
@@ -203,8 +212,7 @@ def test_pretraining_hard_tiles_and_a_teacher_resume_bit_by_bit(tmp_path):
     resumed, synthetic = go_on(stopped)
     assert synthetic.drawn == 0
     assert resumed == state
-    for one, other in zip(whole.load_last(state).get_weights(), stopped.load_last(state).get_weights(), strict=True):
-        assert np.array_equal(one, other)
+    same_to_the_bit(whole, stopped, state)
 
 
 def test_several_classes_are_learned_and_the_last_epoch_is_kept_without_validation(tmp_path):
@@ -212,12 +220,41 @@ def test_several_classes_are_learned_and_the_last_epoch_is_kept_without_validati
 
     shown, network = tiles(64, 1), NETWORK.model_copy(update={"outputs": 3})
     classes = ("ok", "spot", "other")
-    run = started(tmp_path / "run", experiment(3))
-    state = fit(network, crops(shown), 64, None, experiment(3), run, classes=classes)
-    assert state.best.number == 3
+    run = started(tmp_path / "run", experiment(6))
+    state = fit(network, crops(shown), 64, None, experiment(6), run, classes=classes)
+    assert state.best.number == 6
     probabilities = trained_network(network, run, state).predict(shown.tiles[..., np.newaxis], verbose=0)
     assert ((probabilities.argmax(axis=1) == 1) == shown.defect).mean() > 0.9
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_network_that_cannot_be_read_is_told(tmp_path):
+    run = started(tmp_path / "run", experiment(2))
+    state = State().after(Epoch(number=1, loss=1, learning_rate=1))
+    run.save(state, [np.arange(3.0), np.int64(7)], [np.arange(3.0)])
+    assert [each.tolist() for each in run.load_last(state)] == [[0, 1, 2], 7]
+    file = run.folder / "last-0001.npz"
+    whole = file.read_bytes()
+    for broken in (whole[:-40], whole[:60] + b"x" + whole[61:], b""):
+        file.write_bytes(broken)
+        with pytest.raises(DataFault, match=r"last-0001.npz cannot be read; start the training anew"):
+            run.load_last(state)
+    file.unlink()
+    with pytest.raises(DataFault, match="cannot be read"):
+        run.load_last(state)
+
+
+class Full(Checkpoint):
+    """A run whose disk is full."""
+
+    def save(self, state, last, averaged):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_is_full_ends_the_run(tmp_path):
+    started(tmp_path / "run", experiment(3))
+    with pytest.raises(OSError, match="No space left"):
+        train(Full(tmp_path / "run"), experiment(3))
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
