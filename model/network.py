@@ -125,8 +125,12 @@ class NetworkConfig(BaseModel):
         return total + features * self.dense_units + self.dense_units * self.outputs
 
 
-def build(config: NetworkConfig) -> keras.Model:
-    """The network with fresh weights: float32 (n, size, size, channels) 0-255 -> probability (n, outputs)."""
+def build(config: NetworkConfig, inner: str | None = None) -> keras.Model:
+    """The network with fresh weights: float32 (n, size, size, channels) 0-255 -> probability (n, outputs).
+
+    inner: Keras's name of a precision for the convolutions behind the first, where nearly all arithmetic is. The first
+    sees greys whose faint differences half precision would round away; sums over places and tiles need all bits.
+    """
     import keras
     from keras import layers
 
@@ -146,6 +150,7 @@ def build(config: NetworkConfig) -> keras.Model:
                 padding=block.padding,
                 activation=None if block.normalize else "relu",
                 use_bias=not block.normalize,
+                dtype=inner if number > 1 else None,
                 name=f"convolution_{number}",
             )
         )

@@ -94,7 +94,7 @@ class Experiment(Settings):
     teacher: str | None = Field(None, description="published version whose probabilities are learned from as well")
     teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the target that is the teacher's")
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "float32", description="of training alone; what is published computes in float32"
+        "float32", description="of the inner convolutions, in training alone; what is published computes in float32"
     )
     seed: int = Field(0, ge=0, lt=2**32)
     stride: int | None = Field(None, ge=1, description="px between tiles cut from larger images; none: half a tile")

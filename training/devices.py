@@ -1,10 +1,8 @@
-"""Where and how finely training computes: one device or several, in float32 or half of it."""
+"""Where training computes: on one device or several."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
 
 
@@ -20,14 +18,3 @@ def strategy_on(devices: Sequence[str]) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     print(f"training on {len(devices)} devices: {', '.join(devices)}", file=sys.stderr)
     return tf.distribute.MirroredStrategy(list(devices))
-
-
-@contextmanager
-def precision(policy: str) -> Iterator[None]:
-    """Layers made inside compute so; those made afterwards, and all that is published, in what was set before."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

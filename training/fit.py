@@ -21,7 +21,7 @@ from training.checkpoint import Checkpoint, Epoch, State, Values
 from training.config import Experiment
 from training.crops import Kinds, Sampler
 from training.dataset import TileSet
-from training.devices import precision, strategy_on, training_devices
+from training.devices import strategy_on, training_devices
 from training.hard_negatives import HardTiles
 from training.interrupt import Interruptions
 from training.logs import Log
@@ -112,8 +112,8 @@ def compiled(network: NetworkConfig, experiment: Experiment, steps: int) -> kera
         warmup_target=experiment.learning_rate,
         warmup_steps=rising,
     )
-    with strategy_on(training_devices()).scope(), precision(experiment.precision):
-        model = logits_model(build(network))
+    with strategy_on(training_devices()).scope():
+        model = logits_model(build(network, inner=experiment.precision))
         optimizer = keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay, clipnorm=LARGEST_GRADIENT)
         if experiment.precision == "mixed_float16":
             # Small gradients would be 0 in it. Keras would wrap it by itself, but then not load what it saved.

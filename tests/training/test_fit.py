@@ -36,7 +36,8 @@ def crops(shown: TileSet) -> CropSampler:
 def train(network_run: Checkpoint, experiment: Experiment) -> State:
     from training.fit import fit
 
-    return fit(NETWORK, crops(tiles(64, 1)), 64, tiles(32, 2), experiment, network_run)
+    network = experiment.resolved_network()
+    return fit(network, crops(tiles(64, 1)), 64, tiles(32, 2), experiment, network_run)
 
 
 def started(folder, experiment: Experiment) -> Checkpoint:
@@ -108,9 +109,11 @@ def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, se
 
     from training.fit import compiled, trained_network
 
-    settings = experiment(4).model_copy(update={"precision": policy})
-    fresh = compiled(NETWORK, settings, 4)
-    assert fresh.get_layer("convolution_1").compute_dtype == policy.removeprefix("mixed_")
+    network = NETWORK.model_copy(update={"blocks": (*NETWORK.blocks, Block(filters=6, normalize=True))})
+    settings = experiment(4).model_copy(update={"precision": policy, "network": network})
+    fresh = compiled(network, settings, 4)
+    half = {layer.name for layer in fresh.layers if layer.compute_dtype == policy.removeprefix("mixed_")}
+    assert half == {"convolution_2"}
     assert isinstance(fresh.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
     whole = started(tmp_path / "whole", settings)
     state = train(whole, settings)
@@ -124,9 +127,9 @@ def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, se
 
     same_to_the_bit(whole, stopped, state)
 
-    published = trained_network(NETWORK, whole, state)
+    published = trained_network(network, whole, state)
     assert {layer.compute_dtype for layer in published.layers} == {"float32"}
-    assert published.to_json() == seeded_network(NETWORK, 0).to_json()
+    assert published.to_json() == seeded_network(network, 0).to_json()
     assert keras.config.dtype_policy().name == "float32"
 
 

@@ -22,7 +22,7 @@ averaging = 0.9
 hard_negatives = 0.4
 [network]
 input_size = 32
-dense_units = 2048
+dense_units = 512
 dropout = 0.2
 blocks = [{{filters = 4, kernel = 5, stride = 2, normalize = true}}]
 [augmentation]
@@ -47,7 +47,7 @@ def training(told: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    """Look every millisecond: so many dense units take some ten of them to be written."""
+    """Look every millisecond: so many dense units take some of them to be written."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while process.poll() is None and not happened():
         assert time.monotonic() < deadline
