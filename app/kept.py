@@ -9,11 +9,15 @@ from sqlalchemy import RowMapping
 from app.archive import ArchiveError
 from app.errors import Refusal, ServiceCode
 from app.store import queries
-from app.store.numbers import number_of
+from app.store.numbers import WRITTEN, number_of
 from app.store.record import Record
 
+PATTERN = {"pattern": f"^{WRITTEN.pattern}$"}
 
-def _number(inspection_id: Annotated[str, Path(description="As in the reply to the inspection.")]) -> int:
+
+def _number(
+    inspection_id: Annotated[str, Path(description="As in the reply to the inspection.", json_schema_extra=PATTERN)],
+) -> int:
     try:
         return number_of(inspection_id)
     except ValueError as error:

@@ -119,7 +119,7 @@ async def announce(request: Request, response: Response, service: Current) -> Su
     return summary
 
 
-@router.post("/{coil_id}/close", dependencies=[REVIEW], summary="Close a coil", responses=problems(404, 503))
+@router.post("/{coil_id}/close", dependencies=[REVIEW], summary="Close a coil", responses=problems(404, 422, 503))
 async def close(coil_id: CoilId, request: Request, service: Current) -> SummaryReply:
     """No more of it is to come. Closing it twice changes nothing; a frame that comes late is a part of it still."""
     actor = principal_of(request).actor
@@ -145,7 +145,7 @@ def listed(
     return CoilsReply(coils=[_told(each) for each in found[:limit]], next=more)
 
 
-@router.get("/{coil_id}", dependencies=[READ], summary="One coil", responses=problems(404, 503))
+@router.get("/{coil_id}", dependencies=[READ], summary="One coil", responses=problems(404, 422, 503))
 def one(coil_id: CoilId, service: Current) -> CoilReply:
     """What was seen of it and what was not, what was found, whether it may go on, and what repeats."""
     return replies.detail(_examined(service, coil_id))
@@ -191,7 +191,7 @@ def strip(coil_id: CoilId, service: Current, format: MapFormat = MapFormat.JSON)
     dependencies=[READ],
     summary="Report of a coil",
     response_class=HTMLResponse,
-    responses=problems(404, 503),
+    responses=problems(404, 422, 503),
 )
 def printed(coil_id: CoilId, service: Current) -> HTMLResponse:
     """One page to print and to hand on: the verdict, why, and on what it stands."""
