@@ -16,7 +16,7 @@ READY = .venv/.ready
 STARTER_DATA = $(STEELSIGHT_HOME)/starter-data
 ACTIVE = $(MODELS)/active.json
 
-.PHONY: setup run test lint licences sbom bench faults lock
+.PHONY: setup run test lint licences sbom bench faults lock fuzz
 
 setup: $(READY)
 
@@ -58,6 +58,10 @@ licences: $(READY)
 # What a release is made of: CycloneDX, one document for each lock file.
 sbom: $(READY)
 	$(BIN)/python -m supply.sbom build/sbom
+
+# Made-up requests against a real server with and without keys, all checks.
+fuzz: $(READY) $(ACTIVE)
+	$(BIN)/python -m benchmarks.fuzz --models $(MODELS) --cases 20000
 
 # Each single figure; the tables go into docs/performance.md.
 FIGURES = $(dir $(MODELS))benchmarks

@@ -68,12 +68,19 @@ def listening(home: Path, models: Path, access: str) -> Iterator[str]:
         server.wait()
 
 
-def fuzz(url: str, token: str | None, seconds: int, seed: int, most: int | None = None) -> tuple[int, str]:
-    """How many cases were generated in that time or number for each operation, and what failed; "" if nothing did."""
+def fuzz(
+    url: str, token: str | None, seed: int, seconds: int | None = None, most: int | None = None
+) -> tuple[int, str]:
+    """How many cases were made up, and what failed; "" if nothing did.
+
+    seconds: in which more are made up. most: for each operation, beside those that cover its parameters.
+    """
     command = [Path(sys.executable).with_name("st"), "--config-file", CONFIG, "run", f"{url}/openapi.json"]
     command += ["--checks", "all", "--seed", seed, "--continue-on-failure", "--request-timeout", REQUEST_S]
     command += ["--suppress-health-check", "all", "--warnings", "off"]
-    command += ["--phases", "coverage,fuzzing", "--max-time", seconds]
+    command += ["--phases", "coverage,fuzzing"]
+    if seconds is not None:
+        command += ["--max-time", seconds]
     if most is not None:
         command += ["--max-examples", most]
     if token is None:
@@ -102,7 +109,7 @@ def main() -> None:
             with listening(Path(folder), asked.models, access) as url:
                 total, seed = 0, asked.seed
                 while total < asked.cases // len(kinds) and not failed:
-                    cases, wrong = fuzz(url, token, ROUND_S, seed)
+                    cases, wrong = fuzz(url, token, seed, ROUND_S)
                     total, seed, failed = total + cases, seed + 1, bool(wrong) or not cases
                     print(wrong, end="")
         print(f"{name}: {total} cases, {'failures' if failed else 'no failure'}", flush=True)
