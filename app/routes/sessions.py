@@ -15,6 +15,7 @@ from app.access.sessions import PREFIX, Session
 from app.access.watched import AccessError
 from app.bodies import read_bytes
 from app.errors import Refusal, ServiceCode
+from app.json_body import strict
 from app.openapi import problems, schema_of
 from app.parameters import StrictQuery
 from app.service import Current, Service
@@ -148,7 +149,7 @@ async def _said(request: Request, service: Service, model: type[Body], expected:
     """The body. What stands in it is never repeated: it is secret."""
     body = await read_bytes(request, MAX_BYTES, service.settings.body_seconds, expected)
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(strict(body))
     except ValidationError as error:
         wrong = ", ".join(sorted({str(each["loc"][0]) if each["loc"] else "body" for each in error.errors()}))
         raise Refusal(

@@ -81,6 +81,8 @@ def body_routes() -> list[tuple[str, str]]:
         ("/v1/coils", "application/json"),
         ("/v1/inspections/0000000000000001/review", "application/json"),
         ("/v1/models/tiny-64-first/shadow", "application/json"),
+        ("/v1/sessions", "application/json"),
+        ("/v1/sessions/oidc", "application/json"),
         ("/v2/models/steelsight/infer", "application/json"),
         ("/v2/models/steelsight/versions/tiny-64-first/infer", "application/json"),
     ]

@@ -16,7 +16,7 @@ from tests.app.conftest import Running
 pytestmark = [pytest.mark.anyio]
 
 TILE = 64
-ROUTES = ("coils", "review", "shadow", "infer")
+ROUTES = ("coils", "review", "shadow", "infer", "session", "vouched")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,8 @@ async def paths(served: Running, png: bytes) -> dict[str, str]:
         "review": f"/v1/inspections/{inspection}/review",
         "shadow": f"/v1/models/{version}/shadow",
         "infer": "/v2/models/steelsight/infer",
+        "session": "/v1/sessions",
+        "vouched": "/v1/sessions/oidc",
     }
 
 
@@ -41,6 +43,8 @@ def sound(name: str, **more: Any) -> dict[str, Any]:
         "coils": {"coil_id": "C1"},
         "review": {"label": "ok", "reviewer": "Ann"},
         "shadow": {"share": 0.5},
+        "session": {"name": "Ann", "password": "a"},
+        "vouched": {"id_token": "a", "nonce": "n" * 16},
         "infer": {
             "inputs": [{"name": "image", "shape": [1, TILE, TILE, 1], "datatype": "UINT8", "data": [0] * TILE * TILE}]
         },
@@ -58,6 +62,8 @@ async def test_every_route_that_reads_json_is_among_them(served):
         "/v1/coils",
         "/v1/inspections/{inspection_id}/review",
         "/v1/models/{version}/shadow",
+        "/v1/sessions",
+        "/v1/sessions/oidc",
         "/v2/models/{model}/infer",
         "/v2/models/{model}/versions/{version}/infer",
     }
@@ -139,7 +145,7 @@ async def test_what_nobody_asked_for_is_a_complaint(http, paths, name, pair):
     assert len(answer.text) < 1000
 
 
-@pytest.mark.parametrize("name", ["coils", "review", "shadow"])
+@pytest.mark.parametrize("name", ["coils", "review", "shadow", "session", "vouched"])
 async def test_a_key_is_there_once(http, paths, name):
     text = json.dumps(sound(name))
     answer = await post(http, paths[name], (text[:-1] + "," + text[1:]).encode())
