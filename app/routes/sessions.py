@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app.access.declared import OPEN, READ, REFUSALS, principal_of
 from app.access.passwords import LONGEST
@@ -122,7 +123,13 @@ async def who(request: Request, service: Current) -> WhoReply:
 
 
 @router.delete(
-    "/sessions", dependencies=[READ], status_code=204, summary="Sign out", responses={**REFUSALS, **problems(422, 503)}
+    "/sessions",
+    dependencies=[READ],
+    status_code=204,
+    # Not FastAPI's own, which calls the nothing that it sends JSON.
+    response_class=Response,
+    summary="Sign out",
+    responses={**REFUSALS, **problems(422, 503)},
 )
 async def end(request: Request, query: Annotated[EndQuery, Query()], service: Current) -> None:
     """The session of this request ends; a key has none."""

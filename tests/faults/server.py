@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -73,6 +73,15 @@ class Server:
         self.url = found[0]
         # The next one listens where the cameras send to.
         self._environment["STEELSIGHT_PORT"] = found[1]
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Started, and killed at the end if it runs still."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
 
     def launch(self) -> None:
         """Begin to start."""

@@ -240,7 +240,7 @@ def test_gadgets_of_keras(keras: Keras, version: Path, canary: Path, gadget: str
         (lambda keras: keras.layer("Rescaling")["config"].update(scale=float("nan")), "has the number nan"),
         (lambda keras: keras.layer("Conv2D")["build_config"].update(input_shape=[[[1e18]]]), "has the number 1e\\+18"),
     ],
-    ids=str,
+    ids=map(str, range(9)),
 )
 def test_fields_of_a_layer(
     keras: Keras, version: Path, canary: Path, change: Callable[[Keras], object], told: str

@@ -14,7 +14,7 @@ from app.store.database import DatabaseError, open_database, sqlite_url
 from app.store.numbers import inspection_id
 from app.store.soundness import require_sound
 from tests.app.backup.roots import app
-from tests.faults.line import Server
+from tests.faults.server import Server
 
 PAGE = 4096
 
@@ -84,8 +84,9 @@ def test_damage_under_a_running_server_is_503_and_never_another_row(home, tiny_m
     file = home / "record.db"
     with closing(open_database(sqlite_url(file))) as database, database.reading() as connection:
         kept = {inspection_id(row.number): row for row in connection.execute(select(schema.inspections))}
-    server = Server(home, tiny_models)
-    with server.running(), httpx.Client(base_url=server.url, timeout=30) as http:
+    server = Server(home, tiny_models, home.with_name("server.log"), {})
+    with server.started(), httpx.Client(base_url=server.url, timeout=30) as http:
+        server.until_ready()
         assert http.get(f"/v1/inspections/{min(kept)}").status_code == 200
         # All but the schema: whatever is read from now on is damaged, or was read before.
         for page in range(2, file.stat().st_size // PAGE):

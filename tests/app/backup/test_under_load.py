@@ -1,6 +1,5 @@
 """A backup while cameras send: what was acknowledged before it began is in it, once, with its image."""
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,9 +15,11 @@ from app.store.database import open_database, sqlite_url
 from app.store.numbers import inspection_id
 from model.image import decode
 from tests.app.backup.roots import app
-from tests.faults.line import TILE, Line, Server
+from tests.faults.line import TILE, Line
+from tests.faults.server import Server
 
-BEFORE_S, AFTER_S = 1.5, 0.5
+# Verdicts before the backup begins.
+BEFORE = 100
 
 
 def recorded(line: Line, url: str, archive_folder: str) -> Iterator[tuple[str, str]]:
@@ -41,29 +42,18 @@ def test_a_backup_amid_traffic_has_all_that_was_acknowledged(kind, tmp_path, tin
     settings, variables = {"sample_ok": "1"}, {}
     if kind == "postgresql":
         settings["database_url"] = variables["DATABASE_URL"] = request.getfixturevalue("empty_postgresql")
-    server = Server(home, home / "models", **settings)
-
-    async def play() -> tuple[Line, dict[str, str]]:
-        line, over = Line(server.url), asyncio.Event()
-        sending = asyncio.create_task(line.run(over))
-        while len(line.answers) < 50:
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(BEFORE_S)
-        acknowledged = {name: answer["inspection_id"] for name, answer in line.answers.items()}
-        backup = await asyncio.to_thread(app, "backup", saved, home=home, **variables)
-        assert backup.returncode == 0, backup.stderr
-        meanwhile = len(line.answers) - len(acknowledged)
-        # Of the root itself, beside its server and more frames.
-        verified = await asyncio.to_thread(app, "verify", home=home, **variables)
-        assert verified.returncode == 0, verified.stdout + verified.stderr
-        over.set()
-        await sending
-        assert line.faults == []
-        assert meanwhile > 0
-        return line, acknowledged
-
-    with server.running():
-        line, acknowledged = asyncio.run(play())
+    server = Server(home, home / "models", tmp_path / "server.log", settings)
+    with server.started():
+        line = Line(server.url)
+        with line.running():
+            line.until_verdicts(BEFORE)
+            acknowledged = {name: told.said["inspection_id"] for name, told in dict(line.answers).items()}
+            backup = app("backup", saved, home=home, **variables)
+            assert backup.returncode == 0, backup.stderr
+            assert len(line.answers) > len(acknowledged)
+            # Of the root itself, beside its server and more frames.
+            verified = app("verify", home=home, **variables)
+            assert verified.returncode == 0, verified.stdout + verified.stderr
     # Into a file, whichever database it came from.
     restored = app("restore", saved, home=new)
     assert restored.returncode == 0, restored.stderr
@@ -72,11 +62,11 @@ def test_a_backup_amid_traffic_has_all_that_was_acknowledged(kind, tmp_path, tin
     found = list(recorded(line, sqlite_url(new / "record.db"), str(new / "archive")))
     assert len(dict(found)) == len(found)
     assert acknowledged.items() <= dict(found).items()
-    sent = {name: answer["inspection_id"] for name, answer in line.answers.items()}
+    sent = {name: told.said["inspection_id"] for name, told in line.answers.items()}
     assert all(sent.get(name, number) == number for name, number in found)
 
-    again = Server(new, new / "models")
-    with again.running():
+    again = Server(new, new / "models", tmp_path / "again.log", {})
+    with again.started():
         name, number = next(iter(acknowledged.items()))
         answer = httpx.get(f"{again.url}/v1/inspections/{number}/image", timeout=30)
         assert answer.status_code == 200
