@@ -42,13 +42,13 @@ class Told:
 class Line:
     """The cameras, in a thread of their own. answers: verdicts by request id."""
 
-    def __init__(self, url: str, every_s: float = EVERY_S, seed: int = 0, **query: Any) -> None:
+    def __init__(self, url: str, every_s: float = EVERY_S, again_s: float = AGAIN_S, seed: int = 0) -> None:
         self.url = url
         self.answers: dict[str, Told] = {}
         self.told: list[Told] = []
         self._open: set[str] = set()
         self._every_s = every_s
-        self._query = query
+        self._again_s = again_s
         self._count: Iterator[int] = itertools.count(seed * 10_000_000)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -109,7 +109,7 @@ class Line:
                     gives_up_at = min(gives_up_at, time.monotonic() + WITHIN_S)
                 if time.monotonic() > gives_up_at:
                     return
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(self._again_s)
             self._open.discard(request_id)
             await asyncio.sleep(self._every_s)
 
@@ -117,7 +117,7 @@ class Line:
         """One frame, once; whether it has its verdict."""
         query = {
             "width": TILE, "height": TILE, "pixel_format": "Mono8", "request_id": request_id, "coil_id": "C1",
-            "camera_id": f"c{number}", "sequence": request_id.removeprefix("r"), **self._query,
+            "camera_id": f"c{number}", "sequence": request_id.removeprefix("r"),
         }  # fmt: skip
         headers = {"content-type": "application/octet-stream"}
         begun = time.monotonic()

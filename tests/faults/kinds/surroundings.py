@@ -80,25 +80,23 @@ def descriptors_exhausted(stage: Stage) -> Iterator[None]:
 @contextmanager
 def memory_used_up(stage: Stage) -> Iterator[None]:
     """Large frames come where the system allows little more memory: it kills the server, which is started again."""
-    group = GROUPS / "steelsight-fault"
+    group = GROUPS / stage.folder.name
     group.mkdir()
-    try:
-        (group / "cgroup.procs").write_text(str(stage.server.pid))
-        (group / "memory.limit_in_bytes").write_text(str(MORE_BYTES))
-        frame = bytes(MORE_BYTES)
-        query = {"width": 8192, "height": len(frame) // 8192, "pixel_format": "Mono8"}
-        headers = {"content-type": "application/octet-stream"}
-        with suppress(httpx.TransportError):
-            url = f"{stage.server.url}/v1/inspect"
-            said = httpx.post(url, params=query, content=frame, headers=headers, timeout=WITHIN_S).text
-            raise AssertionError(f"the system killed nobody: {said}")
-        assert stage.server.ended() == -signal.SIGKILL
-        stage.mended()
-        stage.server.start()
-        yield
-    finally:
-        stage.line.until_verdicts(1, after=time.monotonic())
-        group.rmdir()
+    (group / "cgroup.procs").write_text(str(stage.server.pid))
+    (group / "memory.limit_in_bytes").write_text(str(MORE_BYTES))
+    frame = bytes(MORE_BYTES)
+    query = {"width": 8192, "height": len(frame) // 8192, "pixel_format": "Mono8"}
+    headers = {"content-type": "application/octet-stream"}
+    with suppress(httpx.TransportError):
+        url = f"{stage.server.url}/v1/inspect"
+        said = httpx.post(url, params=query, content=frame, headers=headers, timeout=WITHIN_S).text
+        raise AssertionError(f"the system killed nobody: {said}")
+    assert stage.server.ended() == -signal.SIGKILL
+    stage.mended()
+    stage.server.start()
+    stage.line.until_verdicts(1, after=time.monotonic())
+    group.rmdir()
+    yield
 
 
 FAULTS = [
