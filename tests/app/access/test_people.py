@@ -10,7 +10,7 @@ import pytest
 
 from app.__main__ import main
 from app.access.keys import FOLDER
-from app.access.passwords import hashed, matches
+from app.access.passwords import NOBODYS, hashed, matches
 from app.access.people import FILE, SCOPES, Role, add_person, change_role, disable_person, read_people, vouched_for
 from app.access.principal import Scope
 from app.access.watched import AccessError
@@ -37,6 +37,13 @@ def test_a_password_is_kept_as_argon2id_and_nowhere_else(tmp_path):
     assert stat.S_IMODE((tmp_path / FOLDER / FILE).stat().st_mode) == 0o600
     assert matches(person.password, PASSWORD) and not matches(person.password, PASSWORD + "!")
     assert not matches(None, "nobody signs in with this")
+
+
+def test_nobodys_password_takes_as_long_as_somebody_s():
+    mine = hashed("correct horse battery", "anna")
+    assert NOBODYS.split("$")[:4] == mine.split("$")[:4]
+    assert [len(part) for part in NOBODYS.split("$")] == [len(part) for part in mine.split("$")]
+    assert not matches(None, "correct horse battery")
 
 
 def test_the_same_letters_from_another_keyboard_are_the_same_password():
