@@ -435,5 +435,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code
 
 
+def leave(exit_code: int) -> None:
+    """End the process. After Ctrl-C at once: TensorFlow's threads may still wait for Python's lock, which an interpreter
+    that is taking itself down never gives back, and it waits for them. Everything worth keeping is on the disk by then.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if exit_code == EXIT_INTERRUPTED:
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
