@@ -436,8 +436,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def leave(exit_code: int) -> None:
-    """End the process. After Ctrl-C at once: TensorFlow's threads may still wait for Python's lock, which an interpreter
-    that is taking itself down never gives back, and it waits for them. Everything worth keeping is on the disk by then.
+    """End the process. After Ctrl-C at once: TensorFlow's threads may still wait for Python's lock, which one
+    that is ending never gives back, and it waits for them. Everything worth keeping is on the disk by then.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -199,7 +199,7 @@ def _require_no_rows(target: Connection, record: Database) -> None:
 def _swap(home: Path, staged: Path) -> Path | None:
     """The old contents aside, the new ones in; where the old ones are."""
     old = _contents(home)
-    aside = home / f"{ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}" if old else None
+    aside = home / f"{ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{os.getpid()}" if old else None
     replace_text(home / MARKER, "a restore is being put in place\n")
     if aside is not None:
         aside.mkdir()

@@ -233,16 +233,15 @@ class TestInspector:
         loaded = Inspector.load(Registry(own_models), "tiny-64-first", "onnx", threads=1)
         assert loaded.inspect(steel_frame(64, 150)).method == "tiles"
 
-    @pytest.mark.parametrize("wrong", [1e-3, np.nan])
-    def test_halves_that_disagree_are_not_used(self, own_models, caplog, wrong):
-        """A head of another network, or a broken one: the tiles are what was evaluated."""
+    def test_halves_that_disagree_are_not_used(self, own_models, caplog):
+        """A head of another network: the tiles are what was evaluated."""
         import onnx
         from onnx import numpy_helper
 
         folder = own_models / "tiny-64-first"
         head = onnx.load(folder / "head.onnx")
         weights = max(head.graph.initializer, key=lambda each: len(each.raw_data))
-        weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * (1 + wrong), weights.name))
+        weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.001, weights.name))
         onnx.save(head, folder / "head.onnx")
         republish(folder, read_manifest(folder))
         loaded = Inspector.load(Registry(own_models), "tiny-64-first", "onnx", threads=1)

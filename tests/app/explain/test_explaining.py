@@ -182,7 +182,7 @@ def test_it_does_not_outlive_a_server_that_is_killed(tiny_models):
 import sys, time
 from pathlib import Path
 from app.explaining import Child
-child = Child([sys.executable, "-m", "app.explain", sys.argv[1]])
+child = Child([sys.executable, "-m", "app.explain", sys.argv[1]], {})
 print(child.pid, flush=True)
 time.sleep(600)
 """
