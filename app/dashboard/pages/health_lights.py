@@ -60,6 +60,10 @@ ADVICE = {
     "server's log.",
     "archive_full": "Free space in the archive or raise its limit: see docs/operations.md.",
     "explain_unavailable": "The page Network needs a server with TensorFlow; inspections do not.",
+    "decoder_unavailable": "No process could be started that decodes image files: look at the server's memory and log.",
+    "keys_unavailable": "The files of keys and people cannot be read: look at `keys` in the data root, and its rights.",
+    "provider_unavailable": "The OpenID provider does not answer: look at its address and the way to it.",
+    "signing_key_invalid": "STEELSIGHT_MODEL_PUBLIC_KEYS or ..._SIGNING_KEY is wrong: see docs/operations.md.",
     "export_disagrees": "A version's fast form gives other verdicts than its model: publish it anew.",
 }
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
