@@ -1,5 +1,8 @@
 # Two commands do everything: `make run` and `make test`. Each sets itself up.
 
+# Python keeps what it compiles, whatever the caller's shell says: a test run starts a server some hundred times.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 # A variable that is set and empty counts as not set, as it does for the server.
 STEELSIGHT_HOME := $(or $(STEELSIGHT_HOME),var)
