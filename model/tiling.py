@@ -12,7 +12,6 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 from model.image import Frame
 
@@ -143,8 +142,21 @@ def connected(flagged: Mask) -> npt.NDArray[np.int_]:
     """
     if flagged.size == 1:
         return flagged.astype(np.int_)
+    # A tenth of a second, once, with the first frame that has something: each start would wait for it otherwise, and
+    # so would each version's trial.
+    from scipy import ndimage
+
     labels, _ = ndimage.label(flagged, EIGHT_NEIGHBOURS)
     return np.asarray(labels)
+
+
+def _boxes(labels: npt.NDArray[np.int_]) -> list[tuple[slice, slice]]:
+    """Rows and columns of each number from 1 on."""
+    if labels.size == 1:
+        return [(slice(0, 1), slice(0, 1))]
+    from scipy import ndimage
+
+    return [(rows, columns) for rows, columns in ndimage.find_objects(labels)]
 
 
 def find_events(
@@ -166,7 +178,7 @@ def find_events(
     labels = connected(flagged)
     height, width = frame.shape
     events = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+    for number, (rows, columns) in enumerate(_boxes(labels), start=1):
         y, x = grid.rows[rows.start], grid.columns[columns.start]
         bottom = min(height, grid.rows[rows.stop - 1] + grid.tile)
         right = min(width, grid.columns[columns.stop - 1] + grid.tile)

@@ -11,7 +11,6 @@ from math import pi
 from typing import NamedTuple, Self
 
 import numpy as np
-from scipy import special
 
 from app.coil.events import Events, Flags, Floats, Integers
 from app.coil.lanes import Lane, lanes
@@ -229,8 +228,11 @@ def _chance(pairs: Integers, around: Integers, share: Floats) -> Floats:
     """Of so many pairs or more at a distance, were they as dense there as around it: then each of all these pairs is at
     the distance with a probability that is its share of the width, and the number of those that are is binomial.
     """
+    # SciPy takes longer to import than the rest of a route, and a start has no need of it.
+    from scipy.special import betainc  # noqa: PLC0415
+
     # The binomial's upper tail, as an incomplete beta function.
-    return np.asarray(special.betainc(pairs, around + 1, share))
+    return np.asarray(betainc(pairs, around + 1, share))
 
 
 def _distances(position_mm: Floats, reach: float) -> Iterator[Floats]:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import uvicorn
 
 from app.access.caller import CallerError, reach
@@ -120,6 +119,8 @@ def _setup(arguments: argparse.Namespace, environ: Mapping[str, str]) -> "Setup"
 
 def _open_beyond_loopback(setup: "Setup") -> str | None:
     """Why the desk may not be reached from elsewhere, if the API answers and is open. Asked again of every visitor."""
+    import httpx  # noqa: PLC0415
+
     from app.dashboard.door import OPEN_BEYOND_LOOPBACK  # noqa: PLC0415
 
     try:

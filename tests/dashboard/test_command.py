@@ -6,7 +6,7 @@ import socket
 import httpx
 import pytest
 
-from app.__main__ import main
+from app.command import main
 
 from .conftest import Site, program, until
 

@@ -21,8 +21,9 @@ RGB = NetworkConfig(
     input_size=32, channels=3, blocks=(Block(filters=3, padding="same"), Block(filters=4)), dense_units=5, outputs=4
 )
 HERE = [name for name, engine in ENGINES.items() if engine.runs_here()]
-# Largest difference of a probability from the Keras model's: rounding of float32, or of 8 bits of each number.
-WITHIN = {"onnx": 1e-6, "keras": 1e-6, "openvino": 1e-6, "openvino-bf16": 0.1, "openvino-int8": 0.1}
+# Largest difference of a probability from the Keras model's: rounding of float32, or of 8 bits of each number. Kernels
+# sum in the order of the processor's vectors: with those of 256 bits 1.03e-6 was seen, with those of 512 less.
+WITHIN = {"onnx": 2e-6, "keras": 1e-6, "openvino": 2e-6, "openvino-bf16": 0.1, "openvino-int8": 0.1}
 
 
 def probabilities(engine, tiles):

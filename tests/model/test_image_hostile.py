@@ -36,7 +36,7 @@ def outcome(data):
         return decode(data)
     except SteelsightError as error:
         assert error.code in ErrorCode
-        assert "0x" not in error.message
+        assert " at 0x" not in error.message
         return None
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
-from app.__main__ import main
 from app.access.keys import create_key
 from app.access.principal import Scope
+from app.command import main
 from app.settings import load
 from app.store import audit
 from app.store.record import database_of

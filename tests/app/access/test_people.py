@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from app.__main__ import main
 from app.access.keys import FOLDER
 from app.access.passwords import NOBODYS, hashed, matches
 from app.access.people import FILE, SCOPES, Role, add_person, change_role, disable_person, read_people, vouched_for
 from app.access.principal import Scope
 from app.access.watched import AccessError
+from app.command import main
 
 PASSWORD = "rolling mills at dawn"
 

@@ -16,9 +16,9 @@ import httpx
 import pytest
 import trustme
 
-from app.__main__ import main
 from app.access.keys import FILE, FOLDER, create_key, revoke_key
 from app.access.principal import Scope
+from app.command import main
 from app.process import _tls
 from app.settings import Settings
 from app.tls import TlsError, context, ends_at

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from app.__main__ import main
 from app.backup import restoring
 from app.backup.contents import read_manifest
 from app.backup.restoring import LOCK
 from app.backup.taking import take
 from app.backup.verifying import verify_root
+from app.command import main
 from app.settings import load
 from app.store import schema
 from app.store.database import open_database, sqlite_url

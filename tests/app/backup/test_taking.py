@@ -16,12 +16,12 @@ import pytest
 from sqlalchemy import select, update
 
 from app import retention
-from app.__main__ import main
 from app.archive import open_archive
 from app.backup.contents import read_manifest
 from app.backup.staging import PARTIAL
 from app.backup.taking import LOST, take
 from app.backup.verifying import verify_backup
+from app.command import main
 from app.settings import load
 from app.store.database import open_database, sqlite_url
 from app.store.schema import images

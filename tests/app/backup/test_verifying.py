@@ -12,9 +12,9 @@ import pytest
 from pysqlite3 import dbapi2
 from sqlalchemy import Connection, delete, insert, text, update
 
-from app.__main__ import main
 from app.archive import SETTLED, Picture, open_archive
 from app.backup import contents
+from app.command import main
 from app.store import audit, schema
 from app.store.database import open_database, sqlite_url
 from model.registry import POINTER

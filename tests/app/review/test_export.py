@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from app.__main__ import main
 from app.archive import Picture, open_archive
+from app.command import main
 from app.review.folder import MAX_FOLDER, Placing, entry, folder_name, group, mask, once
 from app.store import reviews, schema
 from app.store.database import SQLITE_FILE, open_database, sqlite_url

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.__main__ import main
+from app.command import main
 from model.registry import Registry
 
 pytestmark = pytest.mark.anyio

@@ -262,6 +262,6 @@ def test_on_a_terminal_one_line_tells_how_far_it_is():
 
 
 def test_whoever_serves_does_not_load_what_draws_steel():
-    loaded = "import sys, app.__main__, app.simulate.command"
+    loaded = "import sys, app.command, app.simulate.command"
     code = f"{loaded}; assert not {{'synthetic', 'app.simulate.session'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
