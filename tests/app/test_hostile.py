@@ -105,10 +105,39 @@ def test_every_answer_comes_soon(answers):
     assert not [f"{answer}: {answer.seconds:.1f} s" for answer in answers if answer.seconds > WITHIN_S]
 
 
-async def test_no_temporary_file_is_left(answers, served, shared_data, tmp_path, monkeypatch):
+async def test_as_a_part_and_in_a_batch_each_is_answered_as_alone_and_leaves_no_file(
+    answers, served, shared_data, tmp_path, monkeypatch
+):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for answer in answers[::10]:
+    otherwise = []
+    for answer in answers:
+        if answer.row["kind"] == "multipart-fuzzed":
+            continue
         body = (shared_data / "badinputs" / answer.row["file"]).read_bytes()
-        again = await served.http.post("/v1/inspect", files={"image": body})
-        assert again.status_code < 500
+        part = await served.http.post("/v1/inspect", files={"image": body})
+        batch = await served.http.post("/v1/inspect/batch", files={"image": body})
+        of_batch = batch.json()["results"][0] if batch.status_code == 200 else {"error": batch.json()}
+        for form, reply in (("part", part.json()), ("batch", of_batch.get("error", of_batch))):
+            if _told(reply) != _told(answer.reply):
+                otherwise.append(f"{answer}; as {form}: {_told(reply)}")
+    assert not otherwise
     assert not list(tmp_path.iterdir())
+
+
+def _told(reply: dict[str, Any]) -> tuple[Any, ...]:
+    return reply.get("code"), reply.get("verdict"), reply.get("defect_probability")
+
+
+async def test_as_pixels_a_file_is_what_its_size_says(answers, served, shared_data):
+    """Bytes without a format: as many as the frame has pixels are a frame, whatever they were."""
+    statuses = set()
+    for answer in answers:
+        body = (shared_data / "badinputs" / answer.row["file"]).read_bytes()
+        for width in (64, max(8, len(body) // 64)):
+            params = {"width": width, "height": 64, "pixel_format": "Mono8"}
+            headers = {"content-type": "application/octet-stream"}
+            told = await served.http.post("/v1/inspect", params=params, content=body, headers=headers)
+            assert told.status_code == (200 if len(body) == width * 64 else told.status_code)
+            assert told.status_code == 200 or 400 <= told.status_code < 500, answer
+            statuses.add(told.status_code)
+    assert statuses >= {422}
