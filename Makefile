@@ -43,10 +43,11 @@ $(STARTER_DATA)/labels.csv: | $(READY)
 	rm -rf $(STARTER_DATA)
 	$(BIN)/python -m training synthesize $(STARTER_DATA) --tiles $(STARTER_TILES)
 
-# Two processes share the tests. The desk's come after: they ask how soon something is on the screen.
+# Two processes share the tests. The desk's come after, and those last that ask how soon something is on the screen.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/dashboard
-	$(BIN)/python -m pytest tests/dashboard
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not alone" tests/dashboard
+	$(BIN)/python -m pytest -m alone tests/dashboard
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,9 +9,10 @@ import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from license_expression import ExpressionError, get_spdx_licensing
+from license_expression import ExpressionError, Licensing, get_spdx_licensing
 
 POLICY = Path(__file__).with_name("licences.toml")
 # What pip-licenses lists and we do not release: the project itself, and what installs packages.
@@ -66,15 +67,22 @@ class Policy:
         return all(part in self.words or self._accepts_expression(part) for part in parts)
 
     def _accepts_expression(self, expression: str) -> bool:
+        licensing = _licensing()
         try:
-            parsed = get_spdx_licensing().parse(expression, validate=True)
+            parsed = licensing.parse(expression, validate=True)
         except ExpressionError:
             return False
         if parsed is None:
             return False
-        true, false = get_spdx_licensing().TRUE, get_spdx_licensing().FALSE
+        true, false = licensing.TRUE, licensing.FALSE
         values = {symbol: true if symbol.key in self.accepted else false for symbol in parsed.symbols}
         return parsed.subs(values).simplify() == true
+
+
+@cache
+def _licensing() -> Licensing:
+    """All of SPDX' licences, which take a tenth of a second to read."""
+    return get_spdx_licensing()
 
 
 def installed() -> list[Package]:

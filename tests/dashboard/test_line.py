@@ -3,6 +3,7 @@
 import re
 import time
 
+import pytest
 from playwright.sync_api import expect
 
 from .conftest import COIL, PATIENCE_MS
@@ -29,6 +30,7 @@ def test_every_camera_has_a_card(site, open_page):
     assert page.locator("main b b, main h2 b").count() == 0
 
 
+@pytest.mark.alone
 def test_a_camera_that_stopped_is_not_ok(site, open_page, surface):
     page = open_page(site, "/line")
     sent = site.post(surface(0), camera_id="stops")
@@ -38,6 +40,7 @@ def test_a_camera_that_stopped_is_not_ok(site, open_page, surface):
     expect(verdict).not_to_contain_text("OK")
 
 
+@pytest.mark.alone
 def test_a_frame_is_on_the_wall_within_a_second(site, open_page, surface):
     page = open_page(site, "/line")
     expect(card(page, "top-1")).to_be_visible()

@@ -111,6 +111,7 @@ def test_buttons_do_what_keys_do(reviewing):
     assert own.review_of(third) == []
 
 
+@pytest.mark.alone
 def test_the_next_frame_is_there_within_a_tenth_of_a_second(reviewing):
     _, page = reviewing
     # Each is fetched ahead; what is measured is from the key to a whole picture of another frame on the screen.

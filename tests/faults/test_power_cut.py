@@ -1,6 +1,6 @@
 """The power goes under load: a server that starts on what the disk holds then has everything that was acknowledged.
 
-The number of cuts is STEELSIGHT_TEST_CUTS, 3 unless set. They are drawn at random from rounds of load, each from an
+The number of cuts is STEELSIGHT_TEST_CUTS, 2 unless set. They are drawn at random from rounds of load, each from an
 empty data root on: of ten cuts one falls into the time in which the tables are made.
 """
 
@@ -18,7 +18,7 @@ from tests.faults.machine import Machine
 from tests.faults.power_cut import Disk, changes, cut
 from tests.faults.server import Server
 
-CUTS = int(os.environ.get("STEELSIGHT_TEST_CUTS") or 3)
+CUTS = int(os.environ.get("STEELSIGHT_TEST_CUTS") or 2)
 CUTS_OF_A_ROUND = 10
 VERDICTS = 400
 

@@ -13,7 +13,7 @@ import pytest
 
 from training.checkpoint import Checkpoint
 
-EPOCHS = 10
+EPOCHS = 8
 EXPERIMENT = f"""
 epochs = {EPOCHS}
 patience = 1000
@@ -88,7 +88,7 @@ def test_killed_in_the_middle_of_epochs_and_of_saves_it_ends_in_the_same_weights
     models, runs = tmp_path / "models", tmp_path / "runs"
     start: list[object] = [data, "--config", config]
     killed_at = []
-    for seed in range(3):
+    for seed in range(2):
         with training(tmp_path / "told", *start, "--models", models) as process:
             wait_until(lambda: any(runs.glob("*/run.json")), process)
             (run,) = runs.iterdir()

@@ -39,10 +39,10 @@ def training(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, **options)
 
 
-@pytest.fixture
-def experiment(tmp_path):
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
     def write(epochs: int) -> Path:
-        file = tmp_path / f"experiment-{epochs}.toml"
+        file = tmp_path_factory.mktemp("experiment") / f"experiment-{epochs}.toml"
         file.write_text(SMALL.format(epochs=epochs))
         return file
 
@@ -57,11 +57,17 @@ def folder(tmp_path_factory) -> Path:
     return data
 
 
-def test_train_evaluate_and_json(folder, experiment, tmp_path):
-    models = tmp_path / "models"
-    done = training("train", folder, "--config", experiment(2), "--models", models, "--seed", 3, "--activate", "--json")
+@pytest.fixture(scope="module")
+def whole(folder, experiment, tmp_path_factory):
+    """The experiment of a run that nobody stopped, its models folder, and what it said in JSON."""
+    config, models = experiment(6), tmp_path_factory.mktemp("whole") / "models"
+    done = training("train", folder, "--config", config, "--models", models, "--seed", 3, "--activate", "--json")
     assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+    return config, models, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_train_evaluate_and_json(folder, whole):
+    _, models, summary = whole
     assert summary["version"].startswith("steel-128-")
     assert {"auroc", "average_precision", "recall_at_5pct_false_calls"} <= summary["metrics"].keys()
     assert summary["metrics"]["auroc"].keys() == {"value", "low", "high"}
@@ -88,10 +94,9 @@ def test_train_evaluate_and_json(folder, experiment, tmp_path):
     assert figures["tiles"] == sum(manifest["data"]["tiles"].values())
 
 
-def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run(folder, experiment, tmp_path):
-    config = experiment(10)
-    whole = training("train", folder, "--config", config, "--models", tmp_path / "whole/models", "--json")
-    command = ["train", folder, "--config", config, "--models", tmp_path / "stopped here/models"]
+def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run(folder, whole, tmp_path):
+    config, _, first = whole
+    command = ["train", folder, "--config", config, "--models", tmp_path / "stopped here/models", "--seed", 3]
     process = subprocess.Popen(
         [sys.executable, "-m", "training", *map(str, command)],
         stderr=subprocess.PIPE,
@@ -116,8 +121,7 @@ def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run
     again = training(*shlex.split(resume))
     assert again.returncode == 2
     assert "is trained and published" in again.stderr
-    first, second = (json.loads(done.stdout.splitlines()[-1]) for done in (whole, resumed))
-    assert first["metrics"] == second["metrics"]
+    assert json.loads(resumed.stdout.splitlines()[-1])["metrics"] == first["metrics"]
 
 
 def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp_path):
