@@ -3,16 +3,12 @@
 Exit code 0 done, 1 the server could not start, 2 wrong usage or settings.
 """
 
-import gc
 import sys
 
-# What imports make stays: looking for garbage among it took a fifth of a start, and a part of every later search.
-gc.disable()
+from app.lasting import lasting
 
-from app.command import main  # noqa: E402
-
-gc.freeze()
-gc.enable()
+with lasting():
+    from app.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

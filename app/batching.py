@@ -19,10 +19,10 @@ from starlette.types import Receive
 
 from app.bodies import Body, RawPixels
 from app.decoding import Decoded, Decoder, Decoding
-from app.errors import Refusal, ServiceCode
 from app.metrics import Drop, Metrics
 from app.parameters import InspectQuery
 from app.recording import Sampling, entry
+from app.refusals import Refusal, ServiceCode
 from app.replies import Stages, answered, heat_map, reply
 from app.settings import Settings
 from app.store.entries import Committed, Entry, Outcome, Repeat

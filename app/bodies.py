@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from app.complaints import echo
-from app.errors import Refusal, ServiceCode
 from app.multipart import invalid, parts
 from app.parameters import InspectQuery
+from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame, Limits, PixelFormat, from_raw

@@ -9,7 +9,7 @@ from app.access import command as keys
 from app.access import people_command as people
 from app.backup import command as backup
 from app.dashboard import command as dashboard
-from app.process import StartError, serve
+from app.lasting import lasting
 from app.review import command as export
 from app.settings import Settings, SettingsError, load
 from app.simulate import command as simulate
@@ -36,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run_serve(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    # No other command needs what this brings.
+    with lasting():
+        from app.process import StartError, serve  # noqa: PLC0415
+
     flags = {name: getattr(arguments, name) for name in ("host", "port", "workers", "models")}
     try:
         settings = load(os.environ, flags)

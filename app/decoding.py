@@ -22,8 +22,8 @@ import numpy as np
 import structlog
 
 from app.decode.wire import EXHAUSTED, FAULT, FORK, KEEPER_BYTES, MAX_MESSAGE_BYTES, REAP, Terms, Told, request, told_of
-from app.errors import Refusal, ServiceCode
 from app.metrics import Metrics
+from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame, Limits, decode

@@ -1,7 +1,6 @@
 """Refusals as HTTP: the single code -> status map, RFC 9457 problem documents, exception handlers."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from app.complaints import complaints, echo
+from app.refusals import Code, Refusal, ServiceCode
 from app.requests import RequestRecord
 from app.schemas import Problem
 from model.errors import ErrorCode, SteelsightError
@@ -21,44 +21,6 @@ from model.errors import ErrorCode, SteelsightError
 PROBLEM_JSON = "application/problem+json"
 
 log = structlog.get_logger("steelsight.refusals")
-
-
-class ServiceCode(StrEnum):
-    """Every way in which the service itself refuses. Part of the HTTP contract, as `ErrorCode` is."""
-
-    BODY_TOO_LARGE = "body_too_large"
-    BODY_TIMEOUT = "body_timeout"
-    CONTENT_TYPE_UNSUPPORTED = "content_type_unsupported"
-    MULTIPART_INVALID = "multipart_invalid"
-    PARAMETERS_INVALID = "parameters_invalid"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    REQUEST_INVALID = "request_invalid"
-    IMAGE_UNDECODABLE = "image_undecodable"
-    DECODER_UNAVAILABLE = "decoder_unavailable"
-    OVERLOADED = "overloaded"
-    DEADLINE_EXCEEDED = "deadline_exceeded"
-    MODEL_LOADING = "model_loading"
-    MODEL_UNAVAILABLE = "model_unavailable"
-    SHUTTING_DOWN = "shutting_down"
-    RECORD_UNAVAILABLE = "record_unavailable"
-    REQUEST_ID_REUSED = "request_id_reused"
-    ARCHIVE_FULL = "archive_full"
-    EXPLAIN_UNAVAILABLE = "explain_unavailable"
-    KEY_MISSING = "key_missing"
-    KEY_INVALID = "key_invalid"
-    SCOPE_MISSING = "scope_missing"
-    CAMERA_FORBIDDEN = "camera_forbidden"
-    CROSS_SITE = "cross_site"
-    RATE_LIMITED = "rate_limited"
-    KEYS_UNAVAILABLE = "keys_unavailable"
-    SIGN_IN_FAILED = "sign_in_failed"
-    ROLE_MISSING = "role_missing"
-    PROVIDER_UNAVAILABLE = "provider_unavailable"
-    INTERNAL_ERROR = "internal_error"
-
-
-Code = ErrorCode | ServiceCode
 
 STATUS: Mapping[Code, HTTPStatus] = {
     ErrorCode.BODY_EMPTY: HTTPStatus.BAD_REQUEST,
@@ -122,19 +84,6 @@ FRAMEWORK_CODES = {
     HTTPStatus.NOT_FOUND: ServiceCode.NOT_FOUND,
     HTTPStatus.METHOD_NOT_ALLOWED: ServiceCode.METHOD_NOT_ALLOWED,
 }
-
-
-class Refusal(Exception):
-    """What the service refuses; `SteelsightError` is its like in the domain.
-
-    retry_after_s: when to ask again, where that follows from more than the code.
-    """
-
-    def __init__(self, code: Code, message: str, retry_after_s: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.retry_after_s = retry_after_s
 
 
 def problem_document(record: RequestRecord, code: Code, detail: str, status: int | None = None) -> Problem:

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from app.errors import Refusal, ServiceCode
 from app.explain.messages import Answer, Question, receive, send
+from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 # Our deepest document, a tensor of nested lists, has nine.
 MAX_DEPTH = 16

@@ -7,7 +7,7 @@ from fastapi import Depends, Path
 from sqlalchemy import RowMapping
 
 from app.archive import ArchiveError
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from app.store import queries
 from app.store.numbers import WRITTEN, number_of
 from app.store.record import Record

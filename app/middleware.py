@@ -9,8 +9,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.principal import ANYBODY
-from app.errors import ServiceCode, problem
+from app.errors import problem
 from app.metrics import Metrics
+from app.refusals import ServiceCode
 from app.requests import STATUS_UNANSWERED, RequestRecord, request_id
 from app.stalls import Heartbeat
 

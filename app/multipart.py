@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from app.complaints import complaints, echo
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from model.image import PixelFormat
 
 

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, model_va
 from starlette.requests import Request
 
 from app.complaints import echo
-from app.errors import Refusal, ServiceCode
 from app.parameters import DECIMAL, INTEGER, MOMENT, SWITCH, Name, StrictQuery
+from app.refusals import Refusal, ServiceCode
 from app.store.cursors import number_before
 from app.store.wanted import END, Wanted
 from model.verdict import Verdict

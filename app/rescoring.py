@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from app.serving import ModelSlot
 from model.errors import ErrorCode, SteelsightError
 from model.inspector import Inspector

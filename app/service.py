@@ -14,12 +14,12 @@ from app.access.gate import Gate
 from app.access.sign_in import SignIn
 from app.batching import InspectionPool
 from app.decoding import Decoding
-from app.errors import Code, Refusal, ServiceCode
 from app.explaining import Explaining
 from app.live.feed import Feed
 from app.live.previews import Previews
 from app.metrics import Drop, Metrics
 from app.parameters import BatchQuery
+from app.refusals import Code, Refusal, ServiceCode
 from app.requests import RequestRecord
 from app.rescoring import Rescoring
 from app.serving import ModelSlot

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import structlog
 
-from app.errors import Refusal, ServiceCode
 from app.loading import Loader
 from app.metrics import Metrics
+from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
 from model.inspector import Inspector

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app.errors import Refusal, ServiceCode
 from app.loading import Loader
 from app.metrics import Metrics
 from app.parameters import InspectQuery
+from app.refusals import Refusal, ServiceCode
 from app.serving import POLL_S, RETRY_S
 from model import shadow
 from model.errors import SteelsightError

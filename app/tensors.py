@@ -15,8 +15,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from app.complaints import MAX_COMPLAINTS, echo
-from app.errors import Refusal, ServiceCode
 from app.json_body import loaded
+from app.refusals import Refusal, ServiceCode
 from model.errors import ErrorCode, SteelsightError
 from model.tiling import Probabilities
 

@@ -17,9 +17,10 @@ import structlog
 
 from app.access.gate import require_camera
 from app.access.principal import Scope
-from app.errors import PROBLEM_JSON, RETRY_AFTER_S, Refusal, ServiceCode, problem_document
+from app.errors import PROBLEM_JSON, RETRY_AFTER_S, problem_document
 from app.middleware import PROTECTION
 from app.parameters import InspectQuery
+from app.refusals import Refusal, ServiceCode
 from app.requests import RequestRecord, request_id
 from app.routing import QUERIES_KEPT, QUERY_KEPT_BYTES
 from app.service import Service

@@ -40,7 +40,7 @@ from app.access.gate import Gate
 from app.access.keys import Keys, create_key
 from app.access.principal import Scope
 from app.access.rates import Rates
-from app.errors import Refusal
+from app.refusals import Refusal
 
 PROVEN = 4.5
 CROPPED_AT = 0.9

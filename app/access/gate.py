@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from app.access.principal import ANYBODY, Principal, Scope
 from app.access.rates import Rates
 from app.complaints import echo
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 # At most so often the files are looked at; a revoked key ends within about that.
 LOOK_S = 1.0

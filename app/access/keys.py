@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from app.access.principal import Principal, Scope
 from app.access.watched import AccessError, Watched
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from model.files import exclusive, replace_text
 
 FOLDER, FILE = "keys", "keys.json"

@@ -14,7 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from app.access.people import Role
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 
 # Signatures of the provider's own key pair alone: `none` and shared secrets would let others write tokens.

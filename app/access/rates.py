@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.access.principal import Principal
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 # A key has one rate; old ones of keys that were made anew go.
 RATES_KEPT = 4096

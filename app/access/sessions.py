@@ -19,7 +19,7 @@ from app.access.keys import FOLDER, private_folder, write_private
 from app.access.people import FILE, Person, by_name, end_sessions
 from app.access.principal import Principal
 from app.access.watched import Watched
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 PREFIX = b"ss_"
 KEY_FILE, ENDED_FILE = "session.key", "ended.json"

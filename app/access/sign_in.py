@@ -11,7 +11,7 @@ from app.access.people import Person, vouched_for
 from app.access.sessions import Sessions
 from app.access.throttle import Throttle
 from app.access.watched import AccessError
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 # Each takes 64 MiB: more at once would take the memory and the cores that inspections need.
 AT_ONCE = 2

@@ -13,7 +13,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 # Ten in a minute forgive a shift of typing errors; at that rate a thousand guesses take well over an hour.
 FAILURES = RateLimitItemPerMinute(10)

@@ -18,7 +18,7 @@ from authlib.deprecate import AuthlibDeprecationWarning  # type: ignore[import-u
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from app.access.openid import ANSWER_S, client, described, require_sealed
-from app.errors import Refusal
+from app.refusals import Refusal
 
 BACK = "/sign-in/openid/back"
 # Name and groups of a person, beside who it is.

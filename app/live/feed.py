@@ -18,8 +18,8 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.complaints import echo
-from app.errors import Refusal, ServiceCode
 from app.live.tail import INSPECTIONS, NOTES, Tail
+from app.refusals import Refusal, ServiceCode
 from app.schemas_record import InspectionRow
 from app.store.numbers import TAG_BITS, inspection_id, number_of
 from app.store.queries import inspections_of

@@ -27,10 +27,10 @@ from app.coil.report import report
 from app.coil.scene import scene
 from app.coil.strip_map import strip_map
 from app.complaints import echo
-from app.errors import Refusal, ServiceCode
 from app.json_body import read_json
 from app.openapi import problems, schema_of
 from app.parameters import Name
+from app.refusals import Refusal, ServiceCode
 from app.service import Current, Service
 from app.store import audit, coils
 from app.store.coils import EventPlace, Summary

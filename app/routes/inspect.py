@@ -10,9 +10,10 @@ from app.access.declared import INSPECT, REFUSALS
 from app.access.gate import require_camera
 from app.batching import Inspected
 from app.bodies import images, read_batch, read_frame
-from app.errors import Code, Refusal, ServiceCode, problem_document
+from app.errors import problem_document
 from app.openapi import BATCH_BODY, INSPECT_BODY, problems
 from app.parameters import BatchQuery, InspectQuery
+from app.refusals import Code, Refusal, ServiceCode
 from app.replies import batch_reply
 from app.requests import RequestRecord
 from app.routing import BareRoute

@@ -14,10 +14,10 @@ from app.access.declared import READ, REFUSALS
 from app.access.principal import Scope
 from app.complaints import echo
 from app.conditional import answered, unchanged
-from app.errors import Refusal, ServiceCode
 from app.live.feed import Listener, Position
 from app.openapi import BINARY, problems
 from app.parameters import Name
+from app.refusals import Refusal, ServiceCode
 from app.schemas_record import CameraReply, CamerasReply, InspectionRow
 from app.service import Current, Service
 from app.store.cameras import Camera, cameras

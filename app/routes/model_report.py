@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from app.access.declared import READ, REFUSALS
-from app.errors import Refusal, ServiceCode
 from app.openapi import problems
+from app.refusals import Refusal, ServiceCode
 from app.service import Current
 from model.artifact import FileEntry, entry, refused
 from model.registry import Registry

@@ -8,9 +8,9 @@ from starlette.requests import Request
 
 from app.access.declared import READ, REFUSALS, REVIEW, principal_of
 from app.complaints import echo
-from app.errors import Refusal, ServiceCode
 from app.json_body import read_json
 from app.openapi import problems, schema_of
+from app.refusals import Refusal, ServiceCode
 from app.review import loop
 from app.review.schemas import (
     Box,

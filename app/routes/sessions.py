@@ -15,10 +15,10 @@ from app.access.principal import Scope
 from app.access.sessions import PREFIX, Session
 from app.access.watched import AccessError
 from app.bodies import read_bytes
-from app.errors import Refusal, ServiceCode
 from app.json_body import strict
 from app.openapi import problems, schema_of
 from app.parameters import StrictQuery
+from app.refusals import Refusal, ServiceCode
 from app.service import Current, Service
 
 # An ID token with hundreds of groups, and room to spare.

@@ -23,8 +23,9 @@ from app.access.declared import INSPECT, OPEN, READ
 from app.access.gate import require_camera
 from app.bodies import read_bytes
 from app.complaints import complaints, echo
-from app.errors import STATUS, Code, Refusal, ServiceCode, problem
+from app.errors import STATUS, problem
 from app.openapi import schema_of
+from app.refusals import Code, Refusal, ServiceCode
 from app.requests import RequestRecord
 from app.service import Current, Service
 from model.errors import ErrorCode, SteelsightError

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
 from app.archive import Archive, ArchiveError, Picture
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from app.store.answers import first_answer
 from app.store.database import Database
 from app.store.entries import Change, Committed, Entry, Model, RefusedFrame, Repeat, Row

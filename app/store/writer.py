@@ -18,8 +18,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from app.archive import Archive, ArchiveError
-from app.errors import Refusal, ServiceCode
 from app.metrics import Metrics
+from app.refusals import Refusal, ServiceCode
 from app.store.database import Database
 from app.store.entries import Change, Entry, RefusedFrame, Settled
 from app.store.inserting import Inserting, put_within

@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect
 from app.batching import BATCH_FRAMES, BATCH_PIXELS, InspectionPool, Order
 from app.bodies import ImageFile, RawPixels
 from app.decoding import Decoding
-from app.errors import Refusal
 from app.metrics import Metrics
 from app.parameters import InspectQuery
+from app.refusals import Refusal
 from app.settings import load
 from model.errors import SteelsightError
 from model.image import PixelFormat

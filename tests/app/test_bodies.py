@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from app.errors import Refusal, ServiceCode
 from app.multipart import parts
+from app.refusals import Refusal, ServiceCode
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 
 from app.decode.wire import Terms
 from app.decoding import Decoded, Decoding, InsideDecoder, IsolatedDecoder, Keeper
-from app.errors import Refusal, ServiceCode
 from app.metrics import Metrics
+from app.refusals import Refusal, ServiceCode
 from app.settings import load
 from model.errors import SteelsightError
 from model.image import Limits

@@ -4,7 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.complaints import complaints, echo
-from app.errors import RETRY_AFTER_S, STATUS, ServiceCode
+from app.errors import RETRY_AFTER_S, STATUS
+from app.refusals import ServiceCode
 from model.errors import ErrorCode
 
 SECRET = b"pixels of a customer's coil"

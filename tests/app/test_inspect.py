@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import STATUS, ServiceCode
+from app.errors import STATUS
 from app.parameters import InspectQuery
+from app.refusals import ServiceCode
 from app.schemas import InspectionReply
 from app.store.numbers import number_of
 from model.__main__ import main

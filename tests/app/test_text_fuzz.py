@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import Refusal
 from app.multipart import parts
 from app.parameters import BatchQuery, InspectQuery
 from app.record_query import ExportQuery, PageQuery
+from app.refusals import Refusal
 from app.settings import Settings, SettingsError, load
 from app.tensors import parse
 from model.artifact import MANIFEST, read_manifest

@@ -5,7 +5,7 @@ import pytest
 from app.access.keys import create_key
 from app.access.principal import ANYBODY, Principal, Scope
 from app.access.rates import Rates
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 from app.store.schema import refused_frames
 
 

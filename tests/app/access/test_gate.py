@@ -8,7 +8,7 @@ from app.access import gate
 from app.access.keys import Keys, create_key, revoke_key
 from app.access.principal import ANYBODY, Scope
 from app.access.rates import Rates
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from app.access.keys import FILE, FOLDER, SECRET, Keys, create_key, read_keys, revoke_key
 from app.access.principal import Scope
 from app.access.watched import AccessError
-from app.errors import Refusal, ServiceCode
+from app.refusals import Refusal, ServiceCode
 
 
 def file_of(home):

@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 
 from app.access.openid import Provider, provider_of, require_sealed
 from app.access.people import Role, disable_person, read_people
-from app.errors import Refusal
+from app.refusals import Refusal
 from app.settings import load
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from app.access.people import Role, add_person, change_password, disable_person
 from app.access.principal import Scope
 from app.access.sessions import KEY_FILE, Sessions
 from app.access.sign_in import AT_ONCE
-from app.errors import Refusal
+from app.refusals import Refusal
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "rolling mills at dawn"

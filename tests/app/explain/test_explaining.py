@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import Refusal, ServiceCode
 from app.explain.messages import Question
 from app.explaining import PLACES, Explaining
+from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
 

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import OperationalError
 
-from app.errors import Refusal
 from app.live import feed as feeds
 from app.live import tail
 from app.live.feed import Feed, Listener, Position
+from app.refusals import Refusal
 from app.store import schema
 from app.store.numbers import first_number_at, inspection_id
 from tests.app.store.rows import STARTED, add_coil, add_inspection, add_model, now

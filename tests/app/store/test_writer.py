@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from app.archive import Archive, Picture, open_archive
-from app.errors import Refusal, ServiceCode
 from app.metrics import Metrics
+from app.refusals import Refusal, ServiceCode
 from app.store import schema
 from app.store.database import Database
 from app.store.entries import Committed, Entry, Model, RefusedFrame, Repeat
