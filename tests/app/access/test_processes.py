@@ -206,6 +206,20 @@ def test_a_server_with_a_certificate(ready_home, authority, certificate, tmp_pat
     assert clients == {"127.0.0.1"}
 
 
+def test_every_worker_has_the_certificate(ready_home, authority, certificate):
+    tls = {"STEELSIGHT_TLS_CERTIFICATE": str(certificate[0]), "STEELSIGHT_TLS_KEY": str(certificate[1])}
+    believed = ssl.create_default_context()
+    authority.configure_trust(believed)
+    with serving(ready_home, "--workers", "2", scheme="https", verify=believed, **tls) as server:
+        until(lambda: sum("Started server" in line["event"] for line in server.lines()) == 2)
+        # Each is a new connection, which the system gives to either.
+        for _ in range(20):
+            assert httpx.get(server.url + "/readyz", verify=believed, timeout=WITHIN_S).status_code == 200
+            with pytest.raises(httpx.TransportError):
+                httpx.get(server.url.replace("https", "http") + "/healthz", timeout=WITHIN_S)
+        assert server.stop() == 0
+
+
 def _handshake(address: httpx.URL, authority: trustme.CA, most: ssl.TLSVersion) -> str | None:
     offered = ssl.create_default_context()
     authority.configure_trust(offered)
