@@ -180,6 +180,53 @@ def test_boxes_stand_where_the_events_are(reviewing):
     expect(page.locator(".review-box")).to_have_count(0)
 
 
+def drag(page: Page, left: float, top: float, right: float, bottom: float) -> None:
+    """Over shares of the frame."""
+    frame = page.locator(".review-frame").bounding_box()
+    assert frame is not None
+    page.mouse.move(frame["x"] + left * frame["width"], frame["y"] + top * frame["height"])
+    page.mouse.down()
+    page.mouse.move(frame["x"] + right * frame["width"], frame["y"] + bottom * frame["height"], steps=4)
+    page.mouse.up()
+
+
+def test_a_box_that_is_drawn_goes_with_a_defect(reviewing):
+    own, page = reviewing
+    first, second, third, fourth, *_ = queue(own)
+    known = own.get(f"/v1/inspections/{first}")
+    # From any corner to the opposite one.
+    drag(page, 0.75, 0.5, 0.25, 0.25)
+    expect(page.locator(".review-drawn")).to_have_count(1)
+    page.keyboard.press("2")
+    expect(page.locator(".review-drawn")).to_have_count(0)
+    # Past the edge the frame ends the box; what is good has none.
+    drag(page, 0.5, 0.5, 1.4, 0.75)
+    page.keyboard.press("o")
+    drag(page, 0.1, 0.1, 0.5, 0.5)
+    page.keyboard.press("Escape")
+    expect(page.locator(".review-drawn")).to_have_count(0)
+    page.keyboard.press("d")
+    drag(page, 0.4, 0.4, 1.3, 1.2)
+    # A click alone takes it away.
+    drag(page, 0.2, 0.2, 0.2, 0.2)
+    expect(page.locator(".review-drawn")).to_have_count(0)
+    drag(page, 0.4, 0.4, 1.3, 0.9)
+    page.keyboard.press("d")
+    recorded(page)
+    of_first, of_second, of_third, of_fourth = (own.review_of(each)[0] for each in (first, second, third, fourth))
+    assert of_first["defect_class"] == "pit"
+    for name, share, whole in (
+        ("x", 0.25, "width"),
+        ("width", 0.5, "width"),
+        ("y", 0.25, "height"),
+        ("height", 0.25, "height"),
+    ):
+        assert of_first["box"][name] == pytest.approx(share * known[whole], abs=2)
+    assert of_second["box"] is None and of_third["box"] is None
+    assert of_third["label"] == "defect"
+    assert of_fourth["box"]["x"] + of_fourth["box"]["width"] == known["width"]
+
+
 def test_why_it_is_in_the_queue(reviewing):
     own, page = reviewing
     words = {"near_threshold": "Near a threshold", "sample": "Random sample", "shadow": "The shadow disagrees"}

@@ -7,6 +7,8 @@ const WHY = {
 const WORDS = { ok: "OK", review: "Review", defect: "Defect" };
 const SYMBOLS = { ok: "✓", review: "?", defect: "✕" };
 const AHEAD = 20, FETCH_BELOW = 10, EMPTY_AGAIN_MS = 3000;
+// Pixels of the frame.
+const SMALLEST_BOX = 3;
 // Decisions of which it is not known that they were recorded: a page that is loaded anew sends them again.
 const UNSAVED = "steelsight-unsaved-reviews", REVIEWER = "steelsight-reviewer", BLIND = "steelsight-blind";
 const stored = (store, name, otherwise) => {
@@ -54,14 +56,15 @@ export default {
         </div>
         <section v-else class="review-work">
           <div class="review-stage">
-            <div class="review-frame" :style="frameStyle">
-              <img v-if="!current.failed" :src="picture" alt="The frame to be judged" @error="unshown">
+            <div class="review-frame" :style="frameStyle" @pointerdown="beginBox" @pointermove="drawBox" @pointerup="endBox" @pointercancel="endBox">
+              <img v-if="!current.failed" :src="picture" alt="The frame to be judged" draggable="false" @error="unshown">
               <p v-else class="review-none">No image of this frame can be shown.</p>
               <template v-if="boxes && !current.failed && !hides">
                 <span v-for="(event, index) in current.row.events" :key="index" class="review-box" :style="boxStyle(event)">
                   <small>{{ event.defect_class || "" }} {{ event.defect_probability.toFixed(2) }}</small>
                 </span>
               </template>
+              <span v-if="current.drawn" class="review-drawn" :style="boxStyle(current.drawn)"><small>your box</small></span>
             </div>
           </div>
           <aside class="review-facts panel">
@@ -71,6 +74,9 @@ export default {
               <span v-else class="verdict">Not decided</span>
               <span v-if="current.decision" class="muted">by you{{ current.pending ? ", being recorded" : "" }}</span>
             </div>
+            <p v-if="current.drawn" class="row-of">Your box goes with a defect.
+              <button type="button" class="plain" @click="current.drawn = null"><kbd>Esc</kbd> Remove it</button></p>
+            <p v-else-if="!current.failed" class="muted">Drag over the image to mark where a defect is.</p>
             <p v-if="!hides"><strong>{{ why[0] }}.</strong> {{ why[1] }}</p>
             <p v-else class="muted">What the model said is hidden until you have decided.</p>
             <dl class="facts">
@@ -123,7 +129,7 @@ export default {
   data: () => ({
     WORDS,
     items: [], at: 0, total: 0, failures: [], lost: null, decided: [], orders: {}, images: new Map(), names: [],
-    changes: 0, asked: null,
+    changes: 0, asked: null, corner: null,
     reviewer: localStorage.getItem(REVIEWER) || "", blind: stored(localStorage, BLIND, false), boxes: true, heat: false,
   }),
   created() {
@@ -204,10 +210,34 @@ export default {
       const share = (pixels, whole) => `${(100 * pixels) / whole}%`;
       return { left: share(event.x, width), top: share(event.y, height), width: share(event.width, width), height: share(event.height, height) };
     },
+    // Where a pointer is, in pixels of the frame.
+    pixel(event) {
+      const { width, height } = this.current.row, area = event.currentTarget.getBoundingClientRect();
+      const along = (at, from, span, pixels) => Math.min(pixels, Math.max(0, ((at - from) / span) * pixels));
+      return [along(event.clientX, area.left, area.width, width), along(event.clientY, area.top, area.height, height)];
+    },
+    beginBox(event) {
+      if (event.button !== 0 || this.current.failed) return;
+      event.currentTarget.setPointerCapture(event.pointerId);
+      this.corner = this.pixel(event);
+      this.current.drawn = null;
+    },
+    drawBox(event) {
+      if (!this.corner) return;
+      const [[x, right], [y, bottom]] = this.pixel(event).map((to, axis) => {
+        const [low, high] = [this.corner[axis], to].sort((one, other) => one - other);
+        return [Math.floor(low), Math.ceil(high)];
+      });
+      // A click marks nothing.
+      this.current.drawn = right - x >= SMALLEST_BOX && bottom - y >= SMALLEST_BOX ? { x, y, width: right - x, height: bottom - y } : null;
+    },
+    endBox() {
+      this.corner = null;
+    },
     add(rows) {
       for (const row of rows) {
         if (this.items.some((item) => item.row.inspection_id === row.inspection_id)) continue;
-        const item = { row, decision: null, pending: null, failed: false, url: null };
+        const item = { row, decision: null, pending: null, drawn: null, failed: false, url: null };
         item.url = this.url(item, row.has_image === false ? "heatmap.png" : "image");
         this.items.push(item);
       }
@@ -237,6 +267,7 @@ export default {
       else if (key === "arrowright") this.go(1);
       // A key that is held down would judge frames that nobody has seen.
       else if (event.repeat) return;
+      else if (key === "escape" && this.current?.drawn) this.current.drawn = null;
       else if (key === "u") this.undo();
       else if (key === "b") this.boxes = !this.boxes;
       else if (key === "h") this.heat = !this.heat;
@@ -249,6 +280,7 @@ export default {
     go(by) {
       this.at = Math.min(Math.max(0, this.at + by), this.items.length);
       this.heat = false;
+      this.corner = null;
       this.prefetch();
       if (this.items.length - this.at < FETCH_BELOW) this.more();
     },
@@ -260,7 +292,7 @@ export default {
         this.total = Math.max(0, this.total - 1);
       }
       item.decision = { label, defect_class: defectClass };
-      this.send(item, { act: "review", label, defect_class: defectClass, box: null, note: null });
+      this.send(item, { act: "review", label, defect_class: defectClass, box: label === "defect" ? item.drawn : null, note: null });
       this.go(1);
     },
     decideOther() {
