@@ -249,9 +249,12 @@ class InspectionPool:
         """
         ticket = self.submit(order, inspector, body, query)
         try:
-            return await ticket.answer
+            inspected = await ticket.answer
         finally:
             self._done(order, [ticket])
+        if too_late := self._answered_too_late(order):
+            raise too_late
+        return inspected
 
     async def inspect_each(
         self, order: Order, inspector: Inspector, bodies: Iterable[Body], query: InspectQuery
@@ -265,6 +268,8 @@ class InspectionPool:
         for answer in answers:
             if isinstance(answer, ClientDisconnect):
                 raise answer
+        if too_late := self._answered_too_late(order):
+            return [too_late if isinstance(answer, Inspected) else answer for answer in answers]
         return answers
 
     async def run(self, order: Order, work: Callable[[], T]) -> T:
@@ -346,10 +351,16 @@ class InspectionPool:
             "send fewer frames at a time, or raise STEELSIGHT_DEADLINE_MS",
         )
 
-    def _answered_too_late(self, seconds: float) -> Refusal:
+    def _answered_too_late(self, order: Order) -> Refusal | None:
+        """What is said instead of verdicts that nobody can act on any more. The last step before a reply is sent: a
+        process may stand still anywhere.
+        """
+        now = time.perf_counter()
+        if now <= order.deadline + ANSWERED_WITHIN_S:
+            return None
         return Refusal(
             ServiceCode.DEADLINE_EXCEEDED,
-            f"the frame was inspected, but only {seconds:.0f} s after the request's arrival, of which "
+            f"the frame was inspected, but only {now - order.started:.0f} s after the request's arrival, of which "
             f"{self._deadline_s + ANSWERED_WITHIN_S:g} s are allowed: the server or its record was held up. Whoever "
             "needs the verdict still gets it by sending the frame again with the same request_id",
         )
@@ -507,8 +518,6 @@ class InspectionPool:
             return outcome
         now = time.perf_counter()
         ticket = judged.ticket
-        if now > ticket.order.deadline + ANSWERED_WITHIN_S:
-            return self._answered_too_late(now - ticket.order.started)
         stages = Stages(
             judged.queue_s, ticket.decode_s, judged.inference_s, now - judged.at, now - ticket.order.started
         )

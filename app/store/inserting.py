@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
@@ -21,17 +22,30 @@ from model.verdict import Verdict
 
 # Coils that a process remembers the numbers of: a plant has a few on its lines at a time.
 COILS_KEPT = 1024
-# A disk takes milliseconds, S3 a second on a bad day.
-PUT_WITHIN_S = 20.0
+# A disk takes milliseconds, S3 a second on a bad day. Waited for second by second: of a pause in which the whole
+# process stood still, and with it whoever was putting, one second counts.
+PUT_WITHIN_S = 20
 GRAVITY = {verdict.value: gravity for gravity, verdict in enumerate((Verdict.OK, Verdict.REVIEW, Verdict.DEFECT))}
+
+# Built once: what every group executes costs more to build than SQLite takes to execute it.
+INSERT_INSPECTIONS = insert(inspections)
+INSERT_EVENTS = insert(events)
+SEEN_AT = (
+    update(coils)
+    .where(
+        coils.c.number == bindparam("coil"),
+        or_(coils.c.last_frame_at.is_(None), coils.c.last_frame_at < bindparam("at")),
+    )
+    .values(last_frame_at=bindparam("at"))
+)
 
 
 def put_within(put: "Future[ArchiveError | None]") -> ArchiveError | None:
     """What became of a picture, or that it took too long: one that hangs must not hold those behind it."""
-    try:
-        return put.result(PUT_WITHIN_S)
-    except TimeoutError:
-        return ArchiveError(f"the archive did not take it within {PUT_WITHIN_S:g} s")
+    for _ in range(PUT_WITHIN_S):
+        with suppress(TimeoutError):
+            return put.result(1.0)
+    return ArchiveError(f"the archive did not take it within {PUT_WITHIN_S} s")
 
 
 class _First(NamedTuple):
@@ -135,12 +149,11 @@ class Inserting:
             event_rows += [{**event, "inspection": entry.number, "coil": coil} for event in entry.events]
             if coil is not None:
                 latest[coil] = entry.row["received_at"]
-        connection.execute(insert(inspections), rows)
+        connection.execute(INSERT_INSPECTIONS, rows)
         if event_rows:
-            connection.execute(insert(events), event_rows)
-        for coil, at in sorted(latest.items()):
-            earlier = or_(coils.c.last_frame_at.is_(None), coils.c.last_frame_at < at)
-            connection.execute(update(coils).where(coils.c.number == coil, earlier).values(last_frame_at=at))
+            connection.execute(INSERT_EVENTS, event_rows)
+        if latest:
+            connection.execute(SEEN_AT, [{"coil": coil, "at": at} for coil, at in sorted(latest.items())])
 
     def _add_images(self, connection: Connection, entries: Sequence[Entry], not_kept: dict[str, ArchiveError]) -> None:
         rows: dict[str, Row] = {}

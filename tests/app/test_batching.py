@@ -13,6 +13,7 @@ import orjson
 import pytest
 from starlette.requests import ClientDisconnect
 
+from app import batching
 from app.batching import BATCH_FRAMES, BATCH_PIXELS, InspectionPool, Order
 from app.bodies import ImageFile, RawPixels
 from app.decoding import Decoding
@@ -288,6 +289,25 @@ async def test_of_a_client_that_left_nothing_is_begun(bench, slow):
     slow.engine.go_on.set()
     await first
     assert slow.engine.batches == [1]
+
+
+@with_settings(deadline_ms=100)
+@pytest.mark.parametrize("several", [False, True])
+async def test_a_verdict_that_was_held_up_on_its_way_is_not_given(bench, inspector, monkeypatch, several):
+    settle = bench.pool._settle
+
+    def stands_still(settled):
+        time.sleep(0.2)
+        settle(settled)
+
+    monkeypatch.setattr(bench.pool, "_settle", stands_still)
+    monkeypatch.setattr(batching, "ANSWERED_WITHIN_S", 0.0)
+    with pytest.raises(Refusal, match="was inspected, but only 0 s after") as caught:
+        if several:
+            (answer,) = await bench.pool.inspect_each(bench.order(), inspector, [raw(noise(1)[0])], NOTHING)
+            raise answer
+        await bench.inspect(inspector, raw(noise(1)[0]))
+    assert caught.value.code == "deadline_exceeded"
 
 
 @with_settings(concurrency=1)

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import func, select, text
 from app.archive import Archive, Picture, open_archive
 from app.metrics import Metrics
 from app.refusals import Refusal, ServiceCode
-from app.store import schema
+from app.store import inserting, schema
 from app.store.database import Database
 from app.store.entries import Committed, Entry, Model, RefusedFrame, Repeat
 from app.store.numbers import Numbers, inspection_id
@@ -384,3 +385,25 @@ def test_a_database_that_only_reads_is_unavailable(archive, postgresql_server):
         (outcome,) = desk.outcomes([desk.entry()])
         assert outcome.code is ServiceCode.RECORD_UNAVAILABLE
         desk.writer.close()
+
+
+def test_an_archive_that_hangs_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(inserting, "PUT_WITHIN_S", 1)
+    hangs: Future[None] = Future()
+    assert "did not take it within 1 s" in str(inserting.put_within(hangs))
+
+
+def test_of_a_pause_of_the_whole_process_one_second_counts():
+    # As it looks from within: the clock has moved past any patience, and the answer is there a moment later.
+    class Paused(Future[None]):
+        pauses = 1
+
+        def result(self, timeout=None):
+            if self.pauses:
+                self.pauses = 0
+                raise TimeoutError
+            return super().result(timeout)
+
+    put = Paused()
+    put.set_result(None)
+    assert inserting.put_within(put) is None
