@@ -1,4 +1,6 @@
-"""What a server does for its record beside recording: coils that fell idle are closed, images past their time go."""
+"""What a server does for its record beside recording: coils that fell idle are closed, images past their time go, and
+versions that were made active behind its back are told to the audit log.
+"""
 
 import asyncio
 import itertools
@@ -10,12 +12,14 @@ import structlog
 
 from app import orphans, retention
 from app.archive import FOLDERS
-from app.metrics import Metrics
 from app.retention import Expired, Policy
-from app.settings import Settings
+from app.service import Service
+from app.store.audit import append_activation
 from app.store.coils import close_idle
 from app.store.inserting import now
-from app.store.record import Record
+from app.store.schema import EPOCH
+from model.errors import SteelsightError
+from model.registry import POINTER, Pointed
 
 # A coil's closing may be late by so much.
 IDLE_EVERY_S = 5.0
@@ -27,11 +31,16 @@ log = structlog.get_logger("steelsight.housekeeping")
 class Housekeeping:
     """Every worker does it, each change in a transaction: whoever comes second finds nothing left to do."""
 
-    def __init__(self, settings: Settings, record: Record, metrics: Metrics) -> None:
+    def __init__(self, service: Service) -> None:
+        settings = service.settings
+        self._registry = service.slot.loader.registry
+        # As it was seen at the last look, and as the audit log knows it.
+        self._pointed: Pointed | None = None
+        self._told: Pointed | None = None
         self._idle = timedelta(seconds=settings.coil_idle_seconds)
         self._policies = retention.policies(settings)
-        self._record = record
-        self._metrics = metrics
+        self._record = service.store
+        self._metrics = service.metrics
         # An archive outside the data root may be another server's too, whose record we do not know.
         self._sweeps = Path(settings.archive).resolve().is_relative_to(settings.home.resolve())
         self._folders = itertools.cycle(FOLDERS)
@@ -44,6 +53,7 @@ class Housekeeping:
             try:
                 await asyncio.to_thread(self._record.renew)
                 await self.close_idle_coils()
+                await self.tell_activation()
                 if loop.time() >= retention_at:
                     await self.delete_images()
                     await self.sweep_orphans(next(self._folders))
@@ -57,6 +67,25 @@ class Housekeeping:
         """Close the coils of which no frame came for long."""
         for coil_id in await self._record.write(lambda connection: close_idle(connection, self._idle, now())):
             log.info("coil_closed", coil_id=coil_id, by="idle")
+
+    async def tell_activation(self) -> None:
+        """Tell the audit log of a version that `python -m model` made active: that knows no database.
+
+        What the API activates has its line a moment after the pointer moved: only what stood there at the last look
+        already, and has none yet, is anyone else's.
+        """
+        try:
+            pointed = await asyncio.to_thread(self._registry.pointed)
+        # Whoever serves has told it already; it is no reason not to keep house.
+        except (SteelsightError, OSError):
+            return
+        if pointed is not None and pointed == self._pointed and pointed != self._told:
+            detail = {"file": POINTER, "written_at": f"{EPOCH + timedelta(microseconds=pointed.at_ns // 1000):%FT%TZ}"}
+            line = partial(append_activation, actor=f"os:{pointed.by}", version=pointed.version, detail=detail)
+            if await self._record.write(line):
+                log.info("activation_found", version=pointed.version, by=pointed.by)
+            self._told = pointed
+        self._pointed = pointed
 
     async def delete_images(self) -> None:
         """Delete images past their age or beyond their share of the archive, a few at a time."""

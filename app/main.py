@@ -128,7 +128,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         beats: Heartbeat = app.state.heartbeat
         watches = [beats.run(), service.slot.watch(), service.shadow.watch(), service.gate.watch()]
         if record:
-            watches.append(Housekeeping(service.settings, record, service.metrics).run())
+            watches.append(Housekeeping(service).run())
         for watch in watches:
             running.push_async_callback(_cancelled, asyncio.create_task(watch))
         yield {} if tracing.configured(os.environ) else {AT_THE_HEAD: TurningAway(service)}

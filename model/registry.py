@@ -48,6 +48,14 @@ class Change(NamedTuple):
     before: str | None
 
 
+class Pointed(NamedTuple):
+    """The active version as the pointer's file has it. by: the user whose file it is; at_ns: when it was written."""
+
+    version: str
+    by: str
+    at_ns: int
+
+
 # Raises if the version in this folder cannot serve; what it returns is the caller's own affair.
 Prove = Callable[[Path], object]
 
@@ -97,6 +105,19 @@ class Registry:
         """The active version's name, or None. Raises `SteelsightError` (artifact_invalid) on a damaged pointer."""
         pointer = self._pointer()
         return pointer.active if pointer else None
+
+    def pointed(self) -> Pointed | None:
+        """The active version, and who made it so and when. Raises `SteelsightError` (artifact_invalid)."""
+        version = self.active()
+        if version is None:
+            return None
+        path = self.models / POINTER
+        about = path.stat()
+        try:
+            return Pointed(version, path.owner(), about.st_mtime_ns)
+        # A container's user may have no name.
+        except KeyError:
+            return Pointed(version, str(about.st_uid), about.st_mtime_ns)
 
     def require_active(self) -> str:
         """The active version's name. Raises `SteelsightError` (no_active_model, artifact_invalid)."""

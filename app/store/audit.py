@@ -19,6 +19,8 @@ from app.store.schema import EPOCH, MICROSECOND, audit
 BEGINNING = "0" * 64
 # Any number, but the same in every release: two processes that append to one PostgreSQL database go one by one.
 LOCK = 7_384_621_191
+# Acts after which another version may be active.
+ACTIVATIONS = ("model.activate", "model.rollback")
 # Lines read at a time.
 LINES = 1000
 
@@ -50,8 +52,7 @@ def append(
 
     action: such as `model.activate`. detail: what JSON can say, no NaN.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    _alone(connection)
     last = select(audit.c.digest).order_by(audit.c.number.desc()).limit(1)
     row = {
         "at": EPOCH + timedelta(microseconds=time.time_ns() // 1000),
@@ -64,6 +65,17 @@ def append(
     row["digest"] = _digest(row)
     connection.execute(insert(audit), row)
     return str(row["digest"])
+
+
+def append_activation(connection: Connection, actor: str, version: str, detail: Mapping[str, Any]) -> bool:
+    """Add the line of a version that is active though the log's last word is another one; whether there was need to."""
+    _alone(connection)
+    last = select(audit.c.subject).where(audit.c.action.in_(ACTIVATIONS)).order_by(audit.c.number.desc()).limit(1)
+    before = connection.scalar(last)
+    if before == version:
+        return False
+    append(connection, actor, ACTIVATIONS[0], version, {"before": before, **detail})
+    return True
 
 
 def lines(connection: Connection) -> Iterator[Line]:
@@ -90,6 +102,12 @@ def verify(connection: Connection) -> Broken | None:
             return Broken(line.number, "it is not what was written")
         before = line.digest
     return None
+
+
+def _alone(connection: Connection) -> None:
+    """Until the transaction's end; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
 
 
 def _digest(row: Mapping[str, Any]) -> str:

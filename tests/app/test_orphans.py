@@ -100,7 +100,7 @@ async def test_a_server_sweeps_its_own_archive_and_no_other(start, tiny_models, 
         async with start(models=tiny_models, **outside) as running:
             service = running.service
             picture = put(service.store.archive, where)
-            await Housekeeping(service.settings, service.store, service.metrics).sweep_orphans(picture.digest[:2])
+            await Housekeeping(service).sweep_orphans(picture.digest[:2])
             while await service.store.write(partial(retention.purge, archive=service.store.archive, at=AT)):
                 pass
             assert service.store.archive.holds(picture.digest, "bmp") == (where == "outside")

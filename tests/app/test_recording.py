@@ -289,7 +289,7 @@ async def test_a_coil_of_which_frames_were_only_refused_is_closed_too(start, tin
         )
         await until(lambda: bool(rows_of(running, select(schema.coils))))
         await asyncio.sleep(0.01)
-        await Housekeeping(running.service.settings, running.service.store, running.service.metrics).close_idle_coils()
+        await Housekeeping(running.service).close_idle_coils()
         (coil,) = rows_of(running, select(schema.coils))
         assert (coil.closed_by, coil.last_frame_at) == ("idle", None)
 

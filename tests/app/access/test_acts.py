@@ -11,6 +11,7 @@ from app.command import main
 from app.settings import load
 from app.store import audit
 from app.store.record import database_of
+from model.registry import POINTER
 from tests.conftest import TINY_VERSIONS
 
 
@@ -23,7 +24,9 @@ class Run(NamedTuple):
 def acts(home):
     with closing(database_of(load({}, {"home": str(home)}))) as database, database.reading() as connection:
         assert audit.verify(connection) is None
-        return [(line.actor, line.action, line.subject, line.detail) for line in audit.lines(connection)]
+        lines = [(line.actor, line.action, line.subject, line.detail) for line in audit.lines(connection)]
+    # What a server finds by itself after some seconds has a test of its own.
+    return [line for line in lines if POINTER not in line[3].values()]
 
 
 @pytest.fixture

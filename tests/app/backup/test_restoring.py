@@ -46,8 +46,9 @@ def test_all_of_it_is_back(home, saved, tmp_path):
     new = tmp_path / "new"
     assert main(["restore", str(saved), "--home", str(new)]) == 0
     found, saved_rows = rows(new / "record.db"), rows(home / "record.db")
-    assert found.pop("audit")[-1][3] == "data.restore"
-    assert saved_rows.pop("audit") == []
+    *lines, restored = found.pop("audit")
+    assert restored[3] == "data.restore"
+    assert lines == saved_rows.pop("audit")
     assert found == saved_rows
     assert [path.name for path in images_of(new)] == [path.name for path in images_of(home)]
     assert Registry(new / "models").active() == Registry(home / "models").active()

@@ -1,0 +1,83 @@
+"""What a server notices by itself, between the frames."""
+
+import getpass
+import os
+
+import pytest
+
+from app.housekeeping import Housekeeping
+from app.store import audit
+from model.__main__ import main
+from model.registry import POINTER
+from tests.conftest import TINY_VERSIONS
+
+pytestmark = pytest.mark.anyio
+FIRST, SECOND = TINY_VERSIONS
+
+
+def told(running):
+    with running.service.store.reading() as connection:
+        assert audit.verify(connection) is None
+        return [(line.action, line.subject, line.detail["before"], line.actor) for line in audit.lines(connection)]
+
+
+async def looked(*all_workers: Housekeeping) -> None:
+    for _ in range(3):
+        for each in all_workers:
+            await each.tell_activation()
+
+
+async def test_a_version_that_the_command_line_made_active_is_told_once(start, own_models):
+    me = f"os:{getpass.getuser()}"
+    async with start(models=own_models) as running:
+        await running.until_ready()
+        workers = Housekeeping(running.service), Housekeeping(running.service)
+        await looked(*workers)
+        assert told(running) == [("model.activate", FIRST, None, me)]
+        main(["activate", SECOND, "--models", str(own_models)])
+        await looked(*workers)
+        main(["rollback", "--models", str(own_models)])
+        await looked(*workers)
+        assert told(running)[1:] == [("model.activate", SECOND, FIRST, me), ("model.activate", FIRST, SECOND, me)]
+        # A server that starts later finds all told.
+        await looked(Housekeeping(running.service))
+        assert len(told(running)) == 3
+
+
+async def test_what_the_api_activated_is_told_by_it_alone(start, own_models):
+    async with start(models=own_models) as running:
+        await running.until_ready()
+        keeping = Housekeeping(running.service)
+        await looked(keeping)
+        for path in (f"/v1/models/{SECOND}/activate", "/v1/models/rollback"):
+            assert (await running.http.post(path)).is_success
+            await looked(keeping)
+        assert [line[:3] for line in told(running)[1:]] == [
+            ("model.activate", SECOND, FIRST),
+            ("model.rollback", FIRST, SECOND),
+        ]
+
+
+async def test_what_moved_at_this_moment_may_still_be_told_by_whoever_moved_it(start, own_models):
+    async with start(models=own_models) as running:
+        await running.until_ready()
+        await Housekeeping(running.service).tell_activation()
+        assert told(running) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+async def test_a_user_without_a_name(start, own_models):
+    async with start(models=own_models) as running:
+        await running.until_ready()
+        os.chown(own_models / POINTER, 54321, -1)
+        await looked(Housekeeping(running.service))
+        assert told(running) == [("model.activate", FIRST, None, "os:54321")]
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("{")])
+async def test_a_pointer_that_is_gone_or_damaged_is_nothing_to_tell(start, own_models, damage):
+    async with start(models=own_models) as running:
+        await running.until_ready()
+        damage(own_models / POINTER)
+        await looked(Housekeeping(running.service))
+        assert told(running) == []
