@@ -141,8 +141,8 @@ Offer = Callable[[Inspector, Frame, InspectQuery, str, Inspection], None]
 class InspectionPool:
     """A bounded number of places, and as many threads as the processor has cores for this worker.
 
-    A place is held from the headers to the reply, so that it bounds the bodies in memory as well. Everything but
-    the methods named `_work` and below is for the event loop's thread.
+    A place is held from the whole body to the reply, so that it bounds the bodies in memory as well; those on their way
+    are bounded by `app.arriving`. Everything but the methods named `_work` and below is for the event loop's thread.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, decoding: Decoding) -> None:
@@ -208,9 +208,8 @@ class InspectionPool:
             if timer is not None:
                 timer.cancel()
 
-    @contextmanager
-    def place(self, count: int = 1) -> Iterator[None]:
-        """Hold places. Raises `Refusal` (overloaded) at once if there are too few."""
+    def require_place(self, count: int = 1) -> None:
+        """For what is about to ask for places, such as a body on its way. Raises `Refusal` (overloaded)."""
         if self._free < count:
             self._metrics.dropped(Drop.OVERLOADED)
             raise Refusal(
@@ -218,6 +217,11 @@ class InspectionPool:
                 f"{self._places - self._free} of the {self._places} inspections that this server takes are in "
                 "progress; try again in a moment",
             )
+
+    @contextmanager
+    def place(self, count: int = 1) -> Iterator[None]:
+        """Hold places. Raises `Refusal` (overloaded) at once if there are too few."""
+        self.require_place(count)
         self._free -= count
         self._metrics.in_flight.inc(count)
         try:

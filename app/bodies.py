@@ -1,21 +1,18 @@
 """A request's body -> the frame in it. Three forms are accepted; which one is decided before a byte is read."""
 
-import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from python_multipart.multipart import parse_options_header
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive
+from starlette.requests import Request
 
+from app.arriving import Arriving
 from app.complaints import echo
 from app.multipart import invalid, parts
 from app.parameters import InspectQuery
 from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
-from model.errors import ErrorCode, SteelsightError
 from model.image import Frame, Limits, PixelFormat, from_raw
 
 ONE_FORM = "multipart/form-data with a part `image` for each image"
@@ -70,25 +67,24 @@ class RawPixels:
 Body = ImageFile | ImageForm | RawPixels
 
 
-async def read_frame(request: Request, query: InspectQuery, settings: Settings, deadline: float) -> Body:
+async def read_frame(request: Request, query: InspectQuery, arriving: Arriving, deadline: float) -> Body:
     """The request's body in the form its headers and query announce.
 
-    deadline: `time.perf_counter()` by which it must be there, whatever `settings.body_seconds` would still allow.
-    Raises `Refusal` (content_type_unsupported, multipart_invalid, parameters_invalid, body_too_large, body_timeout),
-    `SteelsightError` (body_empty), and ClientDisconnect.
+    deadline: as for `Arriving.read`. Raises `Refusal` (content_type_unsupported, multipart_invalid,
+    parameters_invalid), and as `Arriving.read`.
     """
     form = announced(request.headers.get("content-type"), query)
-    return form(await _read(request, settings, deadline, ACCEPTED))
+    return form(await arriving.read(request, deadline, ACCEPTED))
 
 
-async def read_batch(request: Request, settings: Settings, deadline: float) -> ImageForm:
+async def read_batch(request: Request, arriving: Arriving, deadline: float) -> ImageForm:
     """The body of a form of several images, not taken apart yet. As `read_frame`."""
     content_type = request.headers.get("content-type")
     media_type, options = parse_options_header(content_type)
     if media_type != b"multipart/form-data":
         raise _unsupported(content_type, ONE_FORM)
     boundary = _boundary(options)
-    return ImageForm(await _read(request, settings, deadline, ONE_FORM), boundary)
+    return ImageForm(await arriving.read(request, deadline, ONE_FORM), boundary)
 
 
 def images(form: ImageForm, settings: Settings) -> list[ImageFile]:
@@ -136,50 +132,3 @@ def _boundary(options: dict[bytes, bytes]) -> bytes:
     if not options.get(b"boundary"):
         raise invalid("the Content-Type multipart/form-data names no boundary")
     return options[b"boundary"]
-
-
-async def _read(request: Request, settings: Settings, deadline: float, accepted: str) -> bytes:
-    seconds = max(0.0, min(settings.body_seconds, deadline - time.perf_counter()))
-    return await read_bytes(request, settings.max_body_bytes, seconds, accepted)
-
-
-async def read_bytes(request: Request, most: int, seconds: float, accepted: str) -> bytes:
-    """The whole body, not empty. Its length is counted as it comes: Content-Length may be absent, or lie.
-
-    most: bytes. seconds: in which it must be there. accepted: what to send, for whoever sent nothing.
-    Raises `Refusal` (body_too_large, body_timeout), `SteelsightError` (body_empty), and ClientDisconnect.
-    """
-    if int(request.headers.get("content-length", 0)) > most:
-        raise _too_large(most)
-    chunks: list[bytes] = []
-    try:
-        async with asyncio.timeout(seconds):
-            await _collect(request.receive, chunks, most)
-    except TimeoutError as error:
-        received = sum(map(len, chunks))
-        message = f"{received} bytes came within {seconds:g} s; the whole body must arrive in that time"
-        raise Refusal(ServiceCode.BODY_TIMEOUT, message) from error
-    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    if not body:
-        raise SteelsightError(ErrorCode.BODY_EMPTY, f"the body is empty; send {accepted}")
-    return body
-
-
-async def _collect(receive: Receive, chunks: list[bytes], most: int) -> None:
-    """Into `chunks`, so that what came in time is known if it is not all."""
-    received = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = message.get("body", b"")
-        received += len(chunk)
-        if received > most:
-            raise _too_large(most)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return
-
-
-def _too_large(most: int) -> Refusal:
-    return Refusal(ServiceCode.BODY_TOO_LARGE, f"at most {most} bytes are accepted; send shorter frames")

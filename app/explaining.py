@@ -165,9 +165,8 @@ class Explaining:
         child = self._child
         return None if child is None else child.pid
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place, from before the frame is read. Raises `Refusal` (explain_unavailable, overloaded) at once."""
+    def require_place(self) -> None:
+        """For what is about to ask for one. Raises `Refusal` (explain_unavailable, overloaded)."""
         missing = [name for name in NEEDED if find_spec(name) is None]
         if missing:
             raise Refusal(
@@ -182,6 +181,11 @@ class Explaining:
                 f"{PLACES} explanations are being made or wait for it, as many as this server takes; try again in a "
                 "few seconds",
             )
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place. Raises as `require_place`, at once."""
+        self.require_place()
         self._taken += 1
         try:
             yield

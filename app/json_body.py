@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from app.bodies import read_bytes
+from app.arriving import read_bytes
 from app.complaints import complaints, echo
 from app.refusals import Refusal, ServiceCode
 

@@ -17,6 +17,7 @@ from app.access.openid import provider_of
 from app.access.rates import Rates
 from app.access.sessions import Sessions
 from app.access.sign_in import SignIn
+from app.arriving import Arriving
 from app.batching import BATCH_PIXELS, InspectionPool
 from app.decoding import Decoding
 from app.errors import HANDLERS
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         Gate(settings.access, settings.host, [Keys(settings.home), sessions], Rates(settings.rate_per_minute)),
         SignIn(settings.home, sessions, provider_of(settings)),
         slot,
+        Arriving(settings, metrics),
         pool,
         decoding,
         Shadow(slot.loader, metrics, pool.spare, told=partial(_keep, record) if record else None),

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from app import recording
 from app.access.gate import Gate
 from app.access.sign_in import SignIn
+from app.arriving import Arriving
 from app.batching import InspectionPool
 from app.decoding import Decoding
 from app.explaining import Explaining
@@ -41,6 +42,7 @@ class Service:
     gate: Gate
     sign_in: SignIn
     slot: ModelSlot
+    arriving: Arriving
     pool: InspectionPool
     decoding: Decoding
     shadow: Shadow

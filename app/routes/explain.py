@@ -85,11 +85,11 @@ async def explain_part(
 )
 async def explain_image(request: Request, query: Annotated[ExplainQuery, Query()], service: Current) -> Response:
     """As for a frame on record; nothing is recorded."""
+    service.explaining.require_place()
+    version = query.version or service.slot.require().version
+    about = InspectQuery.model_construct(**query.model_dump(exclude={"version"}))
+    body = await read_frame(request, about, service.arriving, time.perf_counter() + service.settings.body_seconds)
     with service.explaining.place():
-        version = query.version or service.slot.require().version
-        about = InspectQuery.model_construct(**query.model_dump(exclude={"version"}))
-        settings = service.settings
-        body = await read_frame(request, about, settings, time.perf_counter() + settings.body_seconds)
         frame = await run_in_threadpool(_frame_in, body, service)
         question = _question(service, frame, version=version)
         return Response(await service.explaining.ask(question, frame), media_type="application/json")

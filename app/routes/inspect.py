@@ -39,11 +39,13 @@ async def inspect(request: Request, query: Annotated[InspectQuery, Query()]) -> 
     service, record = service_of(request), RequestRecord.of(request)
     require_camera(record.principal, query.camera_id)
     pool = service.pool
-    with service.noting(query), pool.place():
+    with service.noting(query):
+        pool.require_place()
         inspector = service.slot.require()
         order = pool.order(record.started, request.receive)
-        body = await read_frame(request, query, service.settings, order.deadline)
-        inspected = await pool.inspect(order, inspector, body, query)
+        body = await read_frame(request, query, service.arriving, order.deadline)
+        with pool.place():
+            inspected = await pool.inspect(order, inspector, body, query)
     record.verdict, record.version, record.stages = inspected.verdict, inspector.version, inspected.stages
     return inspected.reply
 
@@ -63,12 +65,13 @@ async def inspect_batch(request: Request, query: Annotated[BatchQuery, Query()])
     service, record = service_of(request), RequestRecord.of(request)
     require_camera(record.principal, query.camera_id)
     pool = service.pool
+    pool.require_place()
+    inspector = service.slot.require()
+    order = pool.order(record.started, request.receive)
+    form = await read_batch(request, service.arriving, order.deadline)
     with pool.place():
-        inspector = service.slot.require()
-        order = pool.order(record.started, request.receive)
-        form = await read_batch(request, service.settings, order.deadline)
         files = await pool.run(order, partial(images, form, service.settings))
-        # The first image has the place that the request came in with.
+        # The first image has the place in which the form was taken apart.
         with pool.place(len(files) - 1):
             about_each = InspectQuery.model_construct(**dict(query))
             answers = await pool.inspect_each(order, inspector, files, about_each)

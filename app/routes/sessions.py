@@ -14,7 +14,7 @@ from app.access.passwords import LONGEST
 from app.access.principal import Scope
 from app.access.sessions import PREFIX, Session
 from app.access.watched import AccessError
-from app.bodies import read_bytes
+from app.arriving import read_bytes
 from app.json_body import strict
 from app.openapi import problems, schema_of
 from app.parameters import StrictQuery

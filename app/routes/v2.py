@@ -5,7 +5,6 @@ One model, `steelsight`, whose only served version is the active one. Refusals h
 """
 
 import re
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any, Literal, cast
@@ -21,7 +20,6 @@ from starlette.responses import Response
 from app import tensors
 from app.access.declared import INSPECT, OPEN, READ
 from app.access.gate import require_camera
-from app.bodies import read_bytes
 from app.complaints import complaints, echo
 from app.errors import STATUS, problem
 from app.openapi import schema_of
@@ -259,13 +257,13 @@ def _metadata(inspector: Inspector) -> ModelMetadata:
 async def _infer(request: Request, service: Service, served: Callable[[], Inspector]) -> Response:
     record = RequestRecord.of(request)
     require_camera(record.principal, None)
+    service.pool.require_place()
+    inspector = served()
+    head_bytes = _head_bytes(request)
+    most = tensors.MAX_JSON_BYTES if head_bytes is None else None
+    order = service.pool.order(record.started, request.receive)
+    body = await service.arriving.read(request, order.deadline, "an inference request as JSON", most)
     with service.pool.place():
-        inspector = served()
-        head_bytes = _head_bytes(request)
-        most = service.settings.max_body_bytes if head_bytes is not None else tensors.MAX_JSON_BYTES
-        order = service.pool.order(record.started, request.receive)
-        seconds = min(service.settings.body_seconds, order.deadline - time.perf_counter())
-        body = await read_bytes(request, most, seconds, "an inference request as JSON")
         work = partial(_score, inspector, body, head_bytes, service.settings.max_pixels)
         (reply, reply_head_bytes), tiles = await service.pool.run(order, work)
     record.version = inspector.version

@@ -136,22 +136,13 @@ async def test_a_client_that_leaves_is_one_quiet_log_line(served):
 
 
 async def test_past_the_last_place_a_request_is_refused_unread(start, tiny_models, png):
-    arrived, go_on, reads = asyncio.Event(), asyncio.Event(), []
-
-    async def held():
-        arrived.set()
-        await go_on.wait()
-        yield png
-
+    reads = []
     async with start(models=tiny_models, max_in_flight=1) as running:
         await running.until_ready()
         headers = {"content-type": "image/png"}
-        first = asyncio.create_task(running.http.post("/v1/inspect", content=held(), headers=headers))
-        await arrived.wait()
-        second = await running.http.post("/v1/inspect", content=endless(reads), headers=headers)
-        healthy = await running.http.get("/healthz")
-        go_on.set()
-        assert (await first).status_code == 200
+        with running.service.pool.place():
+            second = await running.http.post("/v1/inspect", content=endless(reads), headers=headers)
+            healthy = await running.http.get("/healthz")
         third = await running.http.post("/v1/inspect", content=png, headers=headers)
     assert (second.status_code, second.json()["code"], second.headers["retry-after"]) == (503, "overloaded", "1")
     assert not reads
