@@ -198,14 +198,10 @@ def _require_model_keys(settings: Settings) -> None:
 
 def _require_tls(settings: Settings) -> None:
     """What is wrong with the certificate would stop every worker."""
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        given, missing = ("CERTIFICATE", "KEY") if settings.tls_certificate else ("KEY", "CERTIFICATE")
-        raise StartError(f"STEELSIGHT_TLS_{given} is set and STEELSIGHT_TLS_{missing} is not; both files are needed")
-    if settings.tls_certificate and settings.tls_key:
-        try:
-            tls.context(settings.tls_certificate, settings.tls_key)
-        except tls.TlsError as error:
-            raise StartError(str(error)) from error
+    try:
+        tls.context_of(settings.tls_certificate, settings.tls_key, "STEELSIGHT_TLS")
+    except tls.TlsError as error:
+        raise StartError(str(error)) from error
 
 
 def _tls(settings: Settings) -> Callable[..., ssl.SSLContext] | None:

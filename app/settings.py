@@ -36,7 +36,7 @@ class SettingsError(Exception):
     """One line that names every setting that is unknown or invalid, what was received and what is expected."""
 
 
-def _addresses(given: str) -> str:
+def addresses(given: str) -> str:
     """Raises ValueError."""
     for one in filter(None, given.replace(" ", "").split(",")):
         try:
@@ -154,7 +154,7 @@ class Settings(BaseModel):
         None, description="File with the server's certificate and its chain, in PEM; with it the API speaks HTTPS."
     )
     tls_key: Path | None = Field(None, description="File with the certificate's key, in PEM, without a password.")
-    trusted_proxies: Annotated[str, AfterValidator(_addresses)] = Field(
+    trusted_proxies: Annotated[str, AfterValidator(addresses)] = Field(
         "",
         description="Addresses or networks, with commas between, of proxies whose X-Forwarded-For and -Proto count.",
     )

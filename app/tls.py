@@ -11,6 +11,19 @@ class TlsError(Exception):
     """Why the files cannot be used, in one line."""
 
 
+def context_of(certificate: Path | None, key: Path | None, variables: str) -> ssl.SSLContext | None:
+    """What a server encrypts with; None where nothing is set. variables: what their names begin with.
+
+    Raises `TlsError`.
+    """
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        given, missing = ("CERTIFICATE", "KEY") if key is None else ("KEY", "CERTIFICATE")
+        raise TlsError(f"{variables}_{given} is set and {variables}_{missing} is not; both files are needed")
+    return context(certificate, key)
+
+
 def context(certificate: Path, key: Path) -> ssl.SSLContext:
     """What a server encrypts with. certificate: its own, then those that lead to the authority, in PEM.
 

@@ -8,15 +8,18 @@ import os
 import re
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import uvicorn
 
 from app.access.caller import CallerError, reach
+from app.settings import addresses
 
 if TYPE_CHECKING:
     from app.dashboard.desk import Setup
@@ -27,6 +30,8 @@ CLOSE_WITHIN_S = 2
 ASK_S = 2.0
 # What the desk is told beside its flags: its key and the provider's secret must not stand in the list of processes.
 VARIABLES = ("DESK_KEY", "DESK_URL", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+TLS = "STEELSIGHT_DESK_TLS"
+PROXIES = "STEELSIGHT_DESK_TRUSTED_PROXIES"
 PUBLIC = re.compile(r"https?://[^/?#@\s]+/?")
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 
@@ -49,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {complaint}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        setup = _setup(arguments, os.environ)
+        sealing, proxies = _sealing(os.environ), _proxies(os.environ)
+        setup = _setup(arguments, os.environ, sealed=sealing is not None)
     except (ValueError, CallerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -67,11 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return EXIT_FAULT
     with suppress(KeyboardInterrupt):
-        _serve(arguments, setup, listener)
+        _serve(arguments, setup, listener, sealing, proxies)
     return EXIT_DONE
 
 
-def _serve(arguments: argparse.Namespace, setup: "Setup", listener: socket.socket) -> None:
+def _serve(
+    arguments: argparse.Namespace,
+    setup: "Setup",
+    listener: socket.socket,
+    sealing: ssl.SSLContext | None,
+    proxies: str,
+) -> None:
     # uvicorn raises the signals that it took again once it is done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # NiceGUI and what it brings take a second to import, which no other command should.
@@ -81,21 +93,46 @@ def _serve(arguments: argparse.Namespace, setup: "Setup", listener: socket.socke
     logs.configure("info")
     desk = create_desk(setup)
     host, port = listener.getsockname()[:2]
-    print(f"Steelsight desk  http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    scheme = "http" if sealing is None else "https"
+    print(f"Steelsight desk  {scheme}://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
     print(f"on the API at    {arguments.api}", file=sys.stderr, flush=True)
     config = uvicorn.Config(
         desk,
         lifespan="on",
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        # Whoever connects is the browser, unless it is a proxy that was named: no other header may say otherwise.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        ssl_context_factory=None if sealing is None else lambda *_: sealing,
         server_header=False,
         timeout_graceful_shutdown=CLOSE_WITHIN_S,
     )
     uvicorn.Server(config).run([listener])
 
 
-def _setup(arguments: argparse.Namespace, environ: Mapping[str, str]) -> "Setup":
+def _sealing(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """What the desk itself encrypts with, if it does. Raises ValueError."""
+    certificate, key = (environ.get(f"{TLS}_{name}") for name in ("CERTIFICATE", "KEY"))
+    if not certificate and not key:
+        return None
+    from app.tls import TlsError, context_of  # noqa: PLC0415
+
+    try:
+        return context_of(Path(certificate) if certificate else None, Path(key) if key else None, TLS)
+    except TlsError as error:
+        raise ValueError(str(error)) from error
+
+
+def _proxies(environ: Mapping[str, str]) -> str:
+    """Addresses and networks of proxies whose word counts. Raises ValueError."""
+    try:
+        return addresses(environ.get(PROXIES, ""))
+    except ValueError as error:
+        raise ValueError(f"{PROXIES}: {error}") from None
+
+
+def _setup(arguments: argparse.Namespace, environ: Mapping[str, str], *, sealed: bool) -> "Setup":
     """What flags and variables say. Raises ValueError and `CallerError`."""
     from app.access.gate import is_loopback  # noqa: PLC0415
     from app.access.openid import require_sealed  # noqa: PLC0415
@@ -114,7 +151,7 @@ def _setup(arguments: argparse.Namespace, environ: Mapping[str, str]) -> "Setup"
         openid = OpenId(issuer, client_id, said["OIDC_CLIENT_SECRET"])
     alone = is_loopback(arguments.host)
     verify = reach(environ, "STEELSIGHT_DESK_KEY")["verify"]
-    return Setup(arguments.api.rstrip("/"), alone, said["DESK_KEY"], public, openid, verify)
+    return Setup(arguments.api.rstrip("/"), alone, said["DESK_KEY"], public, sealed, openid, verify)
 
 
 def _open_beyond_loopback(setup: "Setup") -> str | None:

@@ -33,13 +33,15 @@ ICON = (
 class Setup:
     """What a desk is told. alone: it listens on loopback. key: of the API, for what the desk asks by itself.
 
-    public: the address that browsers use, where it is not the desk's own. verify: whom it believes to be the API.
+    public: the address that browsers use, where it is not the desk's own. sealed: the desk itself speaks TLS.
+    verify: whom it believes to be the API.
     """
 
     api_url: str
     alone: bool = True
     key: str | None = field(default=None, repr=False)
     public: str | None = None
+    sealed: bool = False
     openid: OpenId | None = None
     verify: ssl.SSLContext | bool = True
 
@@ -52,7 +54,7 @@ def create_desk(setup: Setup) -> FastAPI:
     desk = FastAPI(lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     pages.state.api = Api(setup.api_url, key=setup.key, verify=setup.verify)
     pages.state.door = door = Door(pages.state.api, alone=setup.alone, keyed=setup.key is not None)
-    pages.state.origin = origin = Origin(setup.public, alone=setup.alone)
+    pages.state.origin = origin = Origin(setup.public, alone=setup.alone, sealed=setup.sealed)
     policy.give_nonces()
     desk.add_middleware(Gate, door=door, origin=origin)
     # Outermost: what the gate answers gets the headers too.

@@ -26,16 +26,16 @@ SOCKET_EVENT = '42["event"'
 
 
 class Origin:
-    """The desk's own address, as browsers see it. public: where a proxy stands before it, the proxy's."""
+    """The desk's own address, as browsers see it. public: where a proxy stands before it, the proxy's.
 
-    def __init__(self, public: str | None, *, alone: bool) -> None:
+    sealed: of the desk, whether it speaks TLS itself; of the origin, whether browsers do.
+    """
+
+    def __init__(self, public: str | None, *, alone: bool, sealed: bool = False) -> None:
         self.public = public.rstrip("/") if public else None
+        self.sealed = self.public.startswith("https://") if self.public else sealed
+        self._itself_sealed = sealed
         self._alone = alone
-
-    @property
-    def sealed(self) -> bool:
-        """Whether browsers come over TLS."""
-        return self.public is not None and self.public.startswith("https://")
 
     @property
     def cookie(self) -> str:
@@ -65,7 +65,8 @@ class Origin:
     def _direct(self, scope: Scope) -> str:
         # Past the proxy, on the machine itself.
         host = Headers(scope=scope).get("host", "")
-        return f"http://{host}" if urlsplit(f"//{host}").hostname in LOOPBACK else ""
+        scheme = "https" if self._itself_sealed else "http"
+        return f"{scheme}://{host}" if urlsplit(f"//{host}").hostname in LOOPBACK else ""
 
 
 class Gate:

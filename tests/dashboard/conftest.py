@@ -85,7 +85,7 @@ def program(name: str, log: Path, *flags: str, **variables: str) -> Iterator[Sta
         try:
             assert process.stderr is not None
             first = process.stderr.readline()
-            address = re.search(r"http://127\.0\.0\.1:\d+", first)
+            address = re.search(r"https?://127\.0\.0\.1:\d+", first)
             assert address, first + process.stderr.read()
             yield Started(name, process, address[0], log, variables)
         finally:
