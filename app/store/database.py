@@ -1,5 +1,6 @@
 """The database of the record: SQLite in the data root, or PostgreSQL by URL. One way to read, one way to write."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,17 @@ import sqlalchemy
 from pysqlite3 import dbapi2
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
 # The first SQLite that has a WAL corruption mended, in which a checkpoint could meet a commit.
 LEAST_SQLITE = (3, 51, 3)
 # A writer of another process commits in milliseconds; a backup or a copied file system may hold the lock for seconds.
 BUSY_MS = 30_000
+# SQLite's own waiting sleeps ever longer, up to 100 ms, past commits of one: of two processes that write each would
+# wait for the most part while nobody writes.
+BUSY_LOOK_S = 0.0005
+SQLITE_BUSY = 5
 # Pages are read by this much at once from the file's mapping and the page cache: a query over a million rows touches
 # tens of MB.
 CACHE_KB = 32_000
@@ -139,15 +144,36 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
             f"cache_size=-{CACHE_KB}",
             "temp_store=MEMORY",
             f"query_only={'OFF' if writing else 'ON'}",
+            # Last: those before it wait.
+            f"busy_timeout={0 if writing else BUSY_MS}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        # A transaction that read first and then writes would fail if another wrote meanwhile: ask for the lock at once.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        if writing:
+            _begin_to_write(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_to_write(connection: Connection) -> None:
+    """Take the one lock for writing, when whoever has it is done; raises what SQLite raises after `BUSY_MS`.
+
+    At once: a transaction that read first and then writes would fail if another wrote meanwhile.
+    """
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except OperationalError as error:
+            code = getattr(error.orig, "sqlite_errorcode", None)
+            if code is None or code & 0xFF != SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(BUSY_LOOK_S)
 
 
 def _postgresql(url: URL, *, writing: bool) -> Engine:

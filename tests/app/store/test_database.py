@@ -1,12 +1,15 @@
 """One way to read, one way to write, on both databases."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.store import schema
 from app.store.database import DatabaseError, open_database, sqlite_url
 from app.store.migrate import migrate
+from tests.app import databases
 from tests.app.store.rows import add_coil, add_event, add_inspection, now
 
 
@@ -91,3 +94,36 @@ def test_sqlite_is_durable_and_mended(sqlite_template):
         assert connection.scalar(text("PRAGMA synchronous")) == 2
         assert tuple(map(int, connection.scalar(text("SELECT sqlite_version()")).split("."))) >= (3, 51, 3)
     database.close()
+
+
+@pytest.fixture
+def two_writers(sqlite_template, tmp_path):
+    """As two processes have them."""
+    with databases.sqlite(sqlite_template, tmp_path / "record.db") as one:
+        other = open_database(sqlite_url(tmp_path / "record.db"))
+        yield one, other
+        other.close()
+
+
+def test_of_two_that_write_one_waits_for_the_other(two_writers):
+    def write(database, names):
+        for name in names:
+            with database.writing() as connection:
+                connection.execute(insert(schema.coils).values(coil_id=name, opened_at=now(), opened_by="api"))
+
+    with ThreadPoolExecutor() as threads:
+        names = [[f"{number}-{each}" for each in range(100)] for number in range(2)]
+        list(threads.map(write, two_writers, names))
+    with two_writers[0].reading() as connection:
+        assert count(connection, schema.coils) == 200
+
+
+def test_a_lock_that_is_never_let_go_is_not_waited_for_for_ever(two_writers, monkeypatch):
+    monkeypatch.setattr("app.store.database.BUSY_MS", 50)
+    one, other = two_writers
+    with one.writing() as connection:
+        add_coil(connection)
+        with pytest.raises(OperationalError, match="database is locked"), other.writing():
+            pass
+    with other.writing() as connection:
+        assert count(connection, schema.coils) == 1
