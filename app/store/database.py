@@ -39,6 +39,9 @@ LOST = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+# The server ends a transaction of which it has heard nothing for so long: one that was cut off from us would hold its
+# locks until the server's own network notices. Ours waits for the archive at most, for less.
+CUT_OFF_MS = 25_000
 _POSTGRESQL: dict[str, Any] = {"connect_timeout": CONNECT_S, **LOST}
 SQLITE_FILE = "record.db"
 
@@ -179,7 +182,9 @@ def _begin_to_write(connection: Connection) -> None:
 def _postgresql(url: URL, *, writing: bool) -> Engine:
     # A commit is on the disk when it is told, whatever the server's own setting.
     options = f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c synchronous_commit=on"
-    if not writing:
+    if writing:
+        options += f" -c idle_in_transaction_session_timeout={CUT_OFF_MS}"
+    else:
         options += " -c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read"
     return sqlalchemy.create_engine(
         url,

@@ -75,8 +75,10 @@ class _SessionClaim:
             self._open([self.tag, *range(TAGS)])
 
     def close(self) -> None:
-        self._session.invalidate()
-        self._session.close()
+        # It is closed already where the server could not be reached for another one.
+        if not self._session.closed:
+            self._session.invalidate()
+            self._session.close()
 
     def _open(self, tags: "range | list[int]") -> None:
         self._session = self._database.session()

@@ -51,9 +51,13 @@ def far_away(home: Path) -> Iterator[str]:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as relay:
             assert relay.stdout is not None
             assert relay.stdout.readline() == b"listening\n"
-            yield f"postgresql://{USER}@{FAR}:{PORT}/postgres"
-            relay.kill()
+            try:
+                yield f"postgresql://{USER}@{FAR}:{PORT}/postgres"
+            finally:
+                relay.kill()
     finally:
+        # The system would take both ends away with the space, but when it comes to it.
+        subprocess.run(["ip", "link", "del", "steelsight0"], check=False, stderr=subprocess.DEVNULL)
         _ip("netns", "del", SPACE)
 
 
@@ -61,5 +65,7 @@ def far_away(home: Path) -> Iterator[str]:
 def silent() -> Iterator[None]:
     """Whatever comes from there is dropped."""
     _ip("route", "add", "blackhole", f"{NEAR}/32", inside=True)
-    yield
-    _ip("route", "del", "blackhole", f"{NEAR}/32", inside=True)
+    try:
+        yield
+    finally:
+        _ip("route", "del", "blackhole", f"{NEAR}/32", inside=True)

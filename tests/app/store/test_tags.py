@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.store.database import open_database
 from app.store.tags import claim
+from tests.app import postgresql
 
 ROOT = Path(__file__).parents[3]
 CLAIMING = """
@@ -92,3 +95,22 @@ def test_one_whose_tag_was_taken_meanwhile_gets_another(database):
     assert own.tag == 1
     other.close()
     own.close()
+
+
+def test_a_server_that_is_gone_for_long_is_claimed_from_when_it_is_back():
+    postgresql.skip_without_postgresql()
+    with postgresql.server() as server, closing(open_database(server.url())) as database:
+        own = claim(database)
+        server.stop()
+        for _ in range(3):
+            with pytest.raises(DBAPIError):
+                own.renew()
+        server.start()
+        own.renew()
+        with closing(claim(database)) as other:
+            assert (own.tag, other.tag) == (0, 1)
+        # Nor does its absence keep a process from ending.
+        server.stop()
+        with pytest.raises(DBAPIError):
+            own.renew()
+        own.close()
