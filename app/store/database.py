@@ -39,9 +39,10 @@ LOST = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# The server ends a transaction of which it has heard nothing for so long: one that was cut off from us would hold its
-# locks until the server's own network notices. Ours waits for the archive at most, for less.
+# And by the server, too: a transaction that was cut off from us would hold its locks for as long as the server goes on
+# sending to us ever more seldom. Between two statements ours waits for the archive at most, for less than that.
 CUT_OFF_MS = 25_000
+NOTICED_MS = 10_000
 _POSTGRESQL: dict[str, Any] = {"connect_timeout": CONNECT_S, **LOST}
 SQLITE_FILE = "record.db"
 
@@ -182,6 +183,7 @@ def _begin_to_write(connection: Connection) -> None:
 def _postgresql(url: URL, *, writing: bool) -> Engine:
     # A commit is on the disk when it is told, whatever the server's own setting.
     options = f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c synchronous_commit=on"
+    options += f" -c tcp_user_timeout={NOTICED_MS} -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3"
     if writing:
         options += f" -c idle_in_transaction_session_timeout={CUT_OFF_MS}"
     else:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.store.database import NOTICED_MS
 from tests.app.postgresql import USER
 
 SPACE, NEAR, FAR = "steelsight-fault", "10.213.7.1", "10.213.7.2"
 PORT = 5432
-# In the space of its own PostgreSQL is reached by its socket, which is a file.
+# In the space of its own PostgreSQL is reached by its socket, which is a file. What a connection asks of PostgreSQL's
+# end of the network (`NOTICED_MS`), the relay does in its place.
 RELAY = """
-import asyncio, sys
+import asyncio, socket, sys
 async def pump(reader, writer):
     try:
         while data := await reader.read(65536):
@@ -22,6 +24,11 @@ async def pump(reader, writer):
         pass
     writer.close()
 async def relay(reader, writer):
+    own = writer.get_extra_info("socket")
+    own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(sys.argv[4]))
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 3)):
+        own.setsockopt(socket.IPPROTO_TCP, option, seconds)
     far, out = await asyncio.open_unix_connection(sys.argv[1])
     await asyncio.gather(pump(reader, out), pump(far, writer))
 async def main():
@@ -47,7 +54,8 @@ def far_away(home: Path) -> Iterator[str]:
         _ip("link", "set", "steelsight0", "up")
         _ip("addr", "add", f"{FAR}/30", "dev", "steelsight1", inside=True)
         _ip("link", "set", "steelsight1", "up", inside=True)
-        command = ["ip", "netns", "exec", SPACE, sys.executable, "-c", RELAY, home / f".s.PGSQL.{PORT}", FAR, str(PORT)]
+        own = [home / f".s.PGSQL.{PORT}", FAR, str(PORT), str(NOTICED_MS)]
+        command = ["ip", "netns", "exec", SPACE, sys.executable, "-c", RELAY, *own]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as relay:
             assert relay.stdout is not None
             assert relay.stdout.readline() == b"listening\n"
