@@ -50,7 +50,11 @@ class Arriving:
         unless the settings say it.
         """
         seconds = max(0.0, min(self._seconds, deadline - time.perf_counter()))
-        return await read_bytes(request, self._most if most is None else most, seconds, accepted, self)
+        self._metrics.arriving.inc()
+        try:
+            return await read_bytes(request, self._most if most is None else most, seconds, accepted, self)
+        finally:
+            self._metrics.arriving.dec()
 
     def grown(self, body: _Body, chunk: bytes) -> None:
         """One more piece of a body. Raises `Refusal` (overloaded)."""

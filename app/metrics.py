@@ -67,6 +67,12 @@ class Metrics:
         self.in_flight = Gauge(
             "steelsight_in_flight", "Inspections in progress.", registry=registry, multiprocess_mode="livesum"
         )
+        self.arriving = Gauge(
+            "steelsight_arriving",
+            "Requests whose body is on its way.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.frames = Counter("steelsight_frames", "Frames inspected.", registry=registry)
         self.tiles = Counter("steelsight_tiles", "Tiles scored.", registry=registry)
         self.megapixels = Counter("steelsight_megapixels", "Megapixels inspected.", registry=registry)

@@ -62,6 +62,7 @@ async def test_bodies_that_drip_keep_no_inspection_out(small, path):
     try:
         await until(lambda: small.service.arriving.room == ALL - len(drips))
         assert small.service.pool.free == 2
+        assert small.service.metrics.registry.get_sample_value("steelsight_arriving") == len(drips)
         answer = await small.http.post("/v1/inspect", params=TILE, headers=RAW, content=bytes(64 * 64))
         assert answer.status_code == 200
     finally:

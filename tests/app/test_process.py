@@ -139,7 +139,7 @@ def half_sent(server: Server, body: bytes) -> socket.socket:
     connection = socket.create_connection((address.host, address.port), timeout=WITHIN_S)
     head = f"POST /v1/inspect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body[: len(body) // 2])
-    until(lambda: server.count("steelsight_in_flight") == 1)
+    until(lambda: server.count("steelsight_arriving") == 1)
     return connection
 
 
