@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography import x509
 
 
-class TlsError(Exception):
+class TlsError(ValueError):
     """Why the files cannot be used, in one line."""
 
 

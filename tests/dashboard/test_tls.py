@@ -12,6 +12,7 @@ import trustme
 from playwright.sync_api import expect
 
 from app.access.people import Role
+from app.command import main
 
 from .conftest import COIL, PASSWORD, PATIENCE_MS, WITHIN_S, Site, program, until
 
@@ -124,8 +125,6 @@ def _other_key(folder: Path, _: dict[str, str]) -> dict[str, str]:
 def test_what_does_not_fit_is_one_line(
     certificate, tmp_path, monkeypatch, capsys, changed: Callable[..., dict[str, str]], said
 ):
-    from app.command import main
-
     for name, value in {**certificate, **changed(tmp_path, certificate)}.items():
         monkeypatch.setenv(name, value)
     assert main(["dashboard", "--port", "0"]) == 2
