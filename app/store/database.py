@@ -22,7 +22,6 @@ BUSY_MS = 30_000
 # SQLite's own waiting sleeps ever longer, up to 100 ms, past commits of one: of two processes that write each would
 # wait for the most part while nobody writes.
 BUSY_LOOK_S = 0.0005
-SQLITE_BUSY = 5
 # Pages are read by this much at once from the file's mapping and the page cache: a query over a million rows touches
 # tens of MB.
 CACHE_KB = 32_000
@@ -40,7 +39,8 @@ LOST = {
     "tcp_user_timeout": 20_000,
 }
 # And by the server, too: a transaction that was cut off from us would hold its locks for as long as the server goes on
-# sending to us ever more seldom. Between two statements ours waits for the archive at most, for less than that.
+# sending to us ever more seldom. Between two statements ours waits for the archive at most: 20 s for a picture, and the
+# deletion of 20 files; where these take longer, the transaction is undone, and whoever asked for it asks again.
 CUT_OFF_MS = 25_000
 NOTICED_MS = 10_000
 _POSTGRESQL: dict[str, Any] = {"connect_timeout": CONNECT_S, **LOST}
@@ -175,7 +175,7 @@ def _begin_to_write(connection: Connection) -> None:
             return
         except OperationalError as error:
             code = getattr(error.orig, "sqlite_errorcode", None)
-            if code is None or code & 0xFF != SQLITE_BUSY or time.monotonic() > deadline:
+            if code is None or code & 0xFF != dbapi2.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(BUSY_LOOK_S)
 
