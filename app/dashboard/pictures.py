@@ -19,8 +19,9 @@ from app.dashboard.shell import api_for
 # One part of a path that carries an id, quoted; `.` and `..` are none, for they would climb.
 PART = r"(?!\.{1,2}/)[^/?#]+"
 INSPECTION = r"/v1/inspections/[0-9a-f]{16}"
+LAST_FRAME = rf"/v1/cameras/{PART}/frame\.png"
 PICTURES = re.compile(
-    rf"/v1/cameras/{PART}/frame\.png"
+    rf"{LAST_FRAME}"
     rf"|{INSPECTION}/(image|heatmap\.png)"
     rf"|{INSPECTION}/explain/[\w.-]+(/[\w.-]+)*\.png"
     rf"|/v1/coils/{PART}/map"
@@ -38,7 +39,9 @@ router = APIRouter()
 
 @router.get("/picture/{path:path}", include_in_schema=False)
 async def picture(request: Request) -> Response:
-    """A picture of the API; 404 for anything that is none."""
+    """A picture of the API; 404 for anything that is none. 204 for a camera's last frame while it is still drawn: the
+    feed tells of a verdict before that, and to ask early is no error that a browser should complain of.
+    """
     return await _handed_on(request, "/picture", PICTURES, SHOWN)
 
 
@@ -60,6 +63,9 @@ async def _handed_on(request: Request, prefix: str, allowed: re.Pattern[str], ty
     except ApiError as error:
         return PlainTextResponse(error.detail, 502)
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if answer.status_code == 404 and re.fullmatch(LAST_FRAME, path):
+        await answer.aclose()
+        return Response(status_code=204, headers={"cache-control": "no-store"})
     if answer.status_code == 304:
         await answer.aclose()
         return Response(status_code=304, headers=_named(answer))

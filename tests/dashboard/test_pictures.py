@@ -42,6 +42,12 @@ def test_a_camera_with_any_name_has_its_picture(site):
     assert shown.headers["content-type"] == "image/png"
 
 
+def test_a_picture_that_is_still_drawn_is_no_error(site):
+    answer = fetch(site, "/picture/v1/cameras/sent-nothing-yet/frame.png")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["cache-control"] == "no-store"
+
+
 def test_the_apis_reason_is_handed_on(site):
     answer = fetch(site, f"/picture/v1/inspections/{UNKNOWN}/image")
     assert answer.status_code == 404

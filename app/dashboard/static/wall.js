@@ -144,7 +144,8 @@ export default {
       try {
         const answer = await fetch(address, { cache: "no-cache" });
         const tag = answer.headers.get("etag");
-        if (!answer.ok) this.replace(shown, null, null);
+        // 204: it is not drawn yet.
+        if (answer.status !== 200) this.replace(shown, null, null);
         else if (tag === null || tag !== shown.tag) this.replace(shown, URL.createObjectURL(await answer.blob()), tag);
       } catch {
         // The desk itself does not answer; NiceGUI says so across the page.
