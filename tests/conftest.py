@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import trustme
+from hypothesis import settings
 from scipy import ndimage
 
 from model.artifact import Fitting, Manifest, staging, write_manifest
@@ -29,6 +31,10 @@ from model.verdict import Thresholds
 
 if TYPE_CHECKING:
     import keras
+
+# How long an example takes is the machine's affair.
+settings.register_profile("steelsight", deadline=None)
+settings.load_profile("steelsight")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every process below inherits that: the tests
 # that send it to their own processes would wait for nothing.
@@ -166,3 +172,20 @@ def shared_data() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}; the CI must run these tests")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Whoever issues a plant's certificates."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def certificate(authority, tmp_path_factory) -> tuple[Path, Path]:
+    """The files of a certificate for 127.0.0.1 and of its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("127.0.0.1")
+    for number, part in enumerate(issued.cert_chain_pems):
+        part.write_to_path(folder / "certificate.pem", append=number > 0)
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    return folder / "certificate.pem", folder / "key.pem"

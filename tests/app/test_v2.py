@@ -235,7 +235,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     field=st.sampled_from(["name", "shape", "datatype", "parameters", "data", "id", "inputs", "outputs", "more"]),
     value=JSON,

@@ -20,11 +20,6 @@ PERSON = "Ada Admin"
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
 def believed(authority) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
@@ -32,15 +27,11 @@ def believed(authority) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def certificate(authority, tmp_path_factory) -> dict[str, str]:
+def encrypted(certificate) -> dict[str, str]:
     """The desk's variables."""
-    folder = tmp_path_factory.mktemp("tls")
-    issued = authority.issue_cert("127.0.0.1")
-    issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
     return {
-        "STEELSIGHT_DESK_TLS_CERTIFICATE": str(folder / "certificate.pem"),
-        "STEELSIGHT_DESK_TLS_KEY": str(folder / "key.pem"),
+        "STEELSIGHT_DESK_TLS_CERTIFICATE": str(certificate[0]),
+        "STEELSIGHT_DESK_TLS_KEY": str(certificate[1]),
     }
 
 
@@ -63,8 +54,8 @@ def desk(closed, tmp_path):
     return start
 
 
-def test_a_person_signs_in_and_sees_the_line(desk, certificate, believed, chromium):
-    with desk(**certificate) as started:
+def test_a_person_signs_in_and_sees_the_line(desk, encrypted, believed, chromium):
+    with desk(**encrypted) as started:
         assert started.url.startswith("https://")
         until(lambda: httpx.get(f"{started.url}/sign-in", verify=believed).is_success, started.log.read_text)
         # Only this machine's authority is unknown to the browser; that it is believed is shown above.
@@ -123,9 +114,9 @@ def _other_key(folder: Path, _: dict[str, str]) -> dict[str, str]:
     ],
 )
 def test_what_does_not_fit_is_one_line(
-    certificate, tmp_path, monkeypatch, capsys, changed: Callable[..., dict[str, str]], said
+    encrypted, tmp_path, monkeypatch, capsys, changed: Callable[..., dict[str, str]], said
 ):
-    for name, value in {**certificate, **changed(tmp_path, certificate)}.items():
+    for name, value in {**encrypted, **changed(tmp_path, encrypted)}.items():
         monkeypatch.setenv(name, value)
     assert main(["dashboard", "--port", "0"]) == 2
     stderr = capsys.readouterr().err

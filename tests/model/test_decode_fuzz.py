@@ -63,7 +63,7 @@ def told(data: bytes) -> Frame | tuple[str, str]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_changed_file_is_a_frame_or_a_refusal_and_the_same_again(kind, data):
     file = data.draw(mutated(kind))

@@ -55,7 +55,7 @@ KINDS = (*LOSSLESS, *LOSSY, "png-colour", "bmp-colour")
 
 class TestPartOfAFile:
     @given(kind=st.sampled_from(KINDS), share=st.floats(0, 1, exclude_max=True))
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_is_refused_or_holds_every_pixel(self, files, kind, share):
         data, whole = files[kind]
         decoded = outcome(data[: int(share * len(data))])
@@ -74,7 +74,7 @@ class TestPartOfAFile:
         assert all(outcome(data[:-missing]) is None for missing in range(32, 64))
 
     @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32 - 1), flips=st.integers(1, 8))
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_flipped_bits_raise_nothing_but_our_error(self, files, kind, seed, flips):
         data = bytearray(files[kind][0])
         rng = np.random.default_rng(seed)
@@ -86,7 +86,7 @@ class TestPartOfAFile:
         assert decoded is None or (decoded.dtype == np.uint8 and decoded.ndim == 2)
 
     @given(data=st.binary(max_size=64), start=st.sampled_from(["II*\0", "MM\0*", "BM", "\xff\xd8\xff", "RIFF", ""]))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_a_signature_and_nonsense(self, data, start):
         assert outcome(start.encode("latin-1") + data) is None
 

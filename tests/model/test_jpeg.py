@@ -70,7 +70,7 @@ class TestTheSamePixelsAsPillow:
         subsampling=st.sampled_from([None, "4:4:4", "4:2:2", "4:2:0"]),
         seed=st.integers(0, 2**32 - 1),
     )
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def test_whatever_the_encoder_does(self, height, width, quality, options, subsampling, seed):
         """None: a grey image."""
         shape = (height, width) if subsampling is None else (height, width, 3)

@@ -268,7 +268,7 @@ class TestAnyConfiguration:
         global_pooling=st.booleans(),
         levelled=st.booleans(),
     )
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
     def test_has_the_shapes_keras_gives_it(
         self, input_size, channels, stack, dropout, outputs, global_pooling, levelled
     ):

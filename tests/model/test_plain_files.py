@@ -61,7 +61,7 @@ class TestTheSamePixelsAsPillow:
         smooth=st.booleans(),
         seed=st.integers(0, 2**32 - 1),
     )
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=120)
     def test_png(self, height, width, kind, level, smooth, seed):
         """Smooth pixels make the encoder choose other filters than noise does."""
         channels, dtype = PIXEL_TYPES[kind]
@@ -77,7 +77,7 @@ class TestTheSamePixelsAsPillow:
         upside_down=st.booleans(),
         seed=st.integers(0, 2**32 - 1),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_bmp(self, height, width, kind, upside_down, seed):
         channels, dtype = PIXEL_TYPES[kind]
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, *channels), dtype)

@@ -65,7 +65,7 @@ overlaps = st.integers(TILE, 40)
 
 
 class TestStrip:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(boxes, strides, st.lists(st.integers(3, 90), min_size=1, max_size=5), overlaps)
     def test_a_defect_is_counted_once_and_is_inside_what_is_reported(self, box, stride, new_rows, overlap):
         events, verdicts = inspected(strip_with([box]), stride, [max(new_rows[0], TILE), *new_rows], overlap)
@@ -74,7 +74,7 @@ class TestStrip:
         assert set(range(box[0], box[0] + box[2])) <= reported
         assert Verdict.DEFECT in verdicts
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(boxes, strides, st.lists(st.integers(TILE, 90), min_size=1, max_size=5), overlaps)
     def test_one_that_ends_before_the_seam_is_reported_once(self, box, stride, new_rows, overlap):
         """New rows of a tile or more: what the frame before has seen to its end is not said again."""
@@ -87,7 +87,7 @@ class TestStrip:
         seen_to_its_end = y + height <= (last if LENGTH - last >= TILE else last - TILE)
         assert len(events) == 1 if not crossed and seen_to_its_end else len(events) >= 1
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(st.lists(boxes, max_size=3), strides, st.lists(st.integers(3, 90), min_size=1, max_size=5), overlaps)
     def test_of_several_none_is_lost_and_none_made_up(self, several, stride, new_rows, overlap):
         events, _ = inspected(strip_with(several), stride, [max(new_rows[0], TILE), *new_rows], overlap)
@@ -148,7 +148,6 @@ class TestJudge:
             inspector(8).inspect(np.zeros((20, 20), np.uint8), overlap)
 
 
-@settings(deadline=None)
 @given(st.integers(TILE, 200), st.integers(1, TILE), st.integers(0, 150))
 def test_grid_covers_every_row_that_is_new_and_repeats_the_last_tile_before(height, stride, overlap):
     overlap = min(overlap, height - 1)

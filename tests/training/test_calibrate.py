@@ -162,7 +162,7 @@ class TestTheFits:
         logit = np.linspace(-1, 1, 2000)
         assert fit_isotonic(logit, logit < 0) is None
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=40))
     def test_any_data_give_a_rising_finite_line(self, drawn):
         logit = np.array([float(value) for value, _ in drawn])

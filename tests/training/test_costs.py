@@ -4,7 +4,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.costs import CostThresholds, from_costs
@@ -29,7 +29,6 @@ def mean_cost(probabilities, defect, review, defect_at, escape_cost, overkill_co
     return float(costs.mean())
 
 
-@settings(deadline=None)
 @given(SCORED, COST, COST, st.none() | COST)
 def test_no_other_pair_of_thresholds_is_cheaper(scored, escape_cost, overkill_cost, review_cost):
     probabilities = np.array([score for score, _ in scored])

@@ -30,22 +30,6 @@ __all__ = ["home", "ready_home", "version"]
 REVOKED_WITHIN_S = 2.5
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def certificate(authority, tmp_path_factory) -> tuple[Path, Path]:
-    """The files of a certificate for 127.0.0.1 and of its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    issued = authority.issue_cert("127.0.0.1")
-    for number, part in enumerate(issued.cert_chain_pems):
-        part.write_to_path(folder / "certificate.pem", append=number > 0)
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    return folder / "certificate.pem", folder / "key.pem"
-
-
 def raw(server, head: bytes) -> bytes:
     address = httpx.URL(server.url)
     with socket.create_connection((address.host, address.port), timeout=WITHIN_S) as connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import DataFault, UsageFault
@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[3]
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=()), min_size=1, max_size=30)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(names, names), max_size=12))
 def test_stems_are_apart_also_without_case_and_stay_plain_names(pairs):
     stems = unique_stems([f"{folder}/{stem}.png" for folder, stem in pairs])
@@ -33,7 +32,6 @@ def test_stems_are_apart_also_without_case_and_stay_plain_names(pairs):
         stem.encode()
 
 
-@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_a_safe_name_fits_a_file_system_and_is_its_own_safe_name(text):
     name = safe_name(text)
