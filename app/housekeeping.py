@@ -1,5 +1,5 @@
-"""What a server does for its record beside recording: coils that fell idle are closed, images past their time go, and
-versions that were made active behind its back are told to the audit log.
+"""What a server does for its record beside recording: coils that fell idle are closed, what closed ones come down to is
+kept, images past their time go, and versions that were made active behind its back are told to the audit log.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from app import orphans, retention
 from app.archive import FOLDERS
 from app.retention import Expired, Policy
 from app.service import Service
+from app.store import runs
 from app.store.audit import append_activation
 from app.store.coils import close_idle
 from app.store.inserting import now
@@ -24,6 +25,8 @@ from model.registry import POINTER, Pointed
 # A coil's closing may be late by so much.
 IDLE_EVERY_S = 5.0
 RETENTION_EVERY_S = 60.0
+# Of the largest each takes a twentieth of a second; after an upgrade there are thousands.
+RUNS_AT_ONCE = 16
 
 log = structlog.get_logger("steelsight.housekeeping")
 
@@ -53,6 +56,7 @@ class Housekeeping:
             try:
                 await asyncio.to_thread(self._record.renew)
                 await self.close_idle_coils()
+                await self.keep_runs()
                 await self.tell_activation()
                 if loop.time() >= retention_at:
                     await self.delete_images()
@@ -67,6 +71,19 @@ class Housekeeping:
         """Close the coils of which no frame came for long."""
         for coil_id in await self._record.write(lambda connection: close_idle(connection, self._idle, now())):
             log.info("coil_closed", coil_id=coil_id, by="idle")
+
+    async def keep_runs(self) -> None:
+        """Keep the runs of some closed coils, so that who looks at one need not wait until all its frames are read."""
+        tolerance_mm = self._record.plant.coverage.tolerance_mm
+        for coil, found in await asyncio.to_thread(self._found_runs, tolerance_mm):
+            await self._record.write(partial(runs.keep, coil=coil, tolerance_mm=tolerance_mm, runs=found))
+
+    def _found_runs(self, tolerance_mm: float) -> list[tuple[runs.Closed, list[runs.Run]]]:
+        with self._record.reading() as connection:
+            return [
+                (coil, runs.found(connection, coil.number, tolerance_mm))
+                for coil in runs.unkept(connection, tolerance_mm, RUNS_AT_ONCE)
+            ]
 
     async def tell_activation(self) -> None:
         """Tell the audit log of a version that `python -m model` made active: that knows no database.

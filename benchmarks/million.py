@@ -13,6 +13,7 @@ rounds with nothing of the file in memory. About ten minutes.
 import argparse
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import func, select
 
+from app.plant import load_plant
+from app.store import runs
 from app.store.database import SQLITE_FILE, Database, open_database, sqlite_url
 from app.store.inserting import now
 from app.store.migrate import migrate
@@ -41,6 +44,7 @@ COLD_ROUNDS = 3
 FRAMES_PER_SECOND = 4
 # A camera that was silent for longer is none of the line any more.
 USED_AGAIN = timedelta(hours=20)
+SETTLED_WITHIN_S = 120
 
 
 def exports(server: Server, database: Database) -> list[Export]:
@@ -94,6 +98,17 @@ def filled(folder: Path, total: int, serving: Version) -> Database:
     elif counted < total or latest < now() - USED_AGAIN:
         raise SystemExit(f"{folder} holds {counted:,} inspections until {latest:%Y-%m-%d %H:%M}; name an empty folder")
     return database
+
+
+def settle(database: Database, plant: Path) -> None:
+    """Wait until the server has kept the runs of all closed coils, which it does in its first minute."""
+    tolerance_mm = load_plant(plant).coverage.tolerance_mm
+    for _ in range(SETTLED_WITHIN_S):
+        with database.reading() as connection:
+            if not runs.unkept(connection, tolerance_mm, 1):
+                return
+        time.sleep(1)
+    raise SystemExit(f"after {SETTLED_WITHIN_S} s closed coils are there whose runs are not kept")
 
 
 def sizes(database: Database, folder: Path) -> dict[str, int]:
@@ -170,6 +185,7 @@ def main() -> None:
         requests = requests_of(registry.manifest(version).network.input_size, folder)
         home = str(folder.absolute())
         server = held.enter_context(served(ROOT, arguments.models, requests["raw"], STEELSIGHT_HOME=home))
+        settle(database, folder / "plant.toml")
         quiet = asked(server, have, arguments.rounds)
         with running_line(server, requests["overload"], FRAMES_PER_SECOND):
             busy = asked(server, have, arguments.rounds)

@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     func,
     insert,
-    null,
     or_,
     select,
     update,
@@ -26,6 +25,7 @@ from app.coil.coverage import Refused, Stretch
 from app.coil.events import EventRow, Events
 from app.coil.examination import CoilRow, Evidence, Tally
 from app.store.reviews import CALLED, CALLED_VERDICTS, PASSED_VERDICTS
+from app.store.runs import Run, runs_of
 from app.store.schema import Moment, coils, events, inspections, models, outbox, refused_frames, reviews
 from app.store.wanted import Aside
 
@@ -51,18 +51,6 @@ class Standing(NamedTuple):
     latest: int | None
     refused: int
     notes: int | None
-
-
-class _Run(NamedTuple):
-    """A stretch of frames that have these in common. width_mm: of the first; first, last: numbers."""
-
-    stretch: Stretch
-    camera_id: str | None
-    side: str | None
-    model: int
-    width_mm: float | None
-    first: int
-    last: int
 
 
 class EventPlace(NamedTuple):
@@ -157,7 +145,7 @@ def _counts(connection: Connection, coil: ColumnElement[int], numbers: Sequence[
 
 def evidence(connection: Connection, coil: CoilRow, tolerance_mm: float) -> Evidence:
     """Everything that stands in the record of one coil. tolerance_mm: holes up to so long are no break of a stretch."""
-    runs = _runs(connection, coil.number, tolerance_mm)
+    runs = runs_of(connection, coil.number, tolerance_mm)
     within = _within(coil.number, runs)
     tallies = _tallies(connection, runs, within)
     found = _plain(connection.execute(_events(coil.number)))
@@ -276,13 +264,13 @@ def _overlooked(row: Row[Any]) -> tuple[Any, ...]:
     )
 
 
-def _within(coil: int, runs: Sequence[_Run]) -> Sequence[ColumnElement[bool]]:
+def _within(coil: int, runs: Sequence[Run]) -> Sequence[ColumnElement[bool]]:
     """Frames of a coil, found by what few of them are: they lie together in the record, and so in every index of it."""
     low, high = min((run.first for run in runs), default=0), max((run.last for run in runs), default=0)
     return Aside(inspections.c.coil) == coil, inspections.c.number.between(low, high)
 
 
-def _tallies(connection: Connection, runs: Sequence[_Run], within: Sequence[ColumnElement[bool]]) -> tuple[Tally, ...]:
+def _tallies(connection: Connection, runs: Sequence[Run], within: Sequence[ColumnElement[bool]]) -> tuple[Tally, ...]:
     """Called and reviewed frames are counted; what remains of the runs is ok and not reviewed."""
     left, widths = Counter[tuple[str | None, str | None, int]](), dict[str | None, float]()
     for run in runs:
@@ -313,65 +301,3 @@ def _refused(connection: Connection, coil: int) -> tuple[Refused, ...]:
     row = refused_frames.c
     found = select(row.camera_id, row.code, row.at, row.sequence, row.position_mm).where(row.coil == coil)
     return tuple(Refused(*each) for each in connection.execute(found.order_by(row.number)))
-
-
-def _runs(connection: Connection, coil: int, tolerance_mm: float) -> list[_Run]:
-    """By camera, in order of arrival. The database finds the breaks: of a camera without any, two rows come here."""
-    runs: list[_Run] = []
-    begun: Row[Any] | None = None
-    for row in connection.execute(_breaks(coil, tolerance_mm)):
-        if row.broken:
-            if begun is not None and row.place > 1:
-                before = row.sequence_before, row.end_before, row.received_before
-                runs.append(_run(begun, row.number_before, row.place - 1, *before))
-            begun = row
-        if row.last:
-            assert begun is not None
-            runs.append(_run(begun, row.number, row.place, row.sequence, row.end_mm, row.received_at))
-    return runs
-
-
-def _run(begun: Row[Any], last: int, place: int, sequence: int | None, end_mm: float | None, at: datetime) -> _Run:
-    frames = place - begun.place + 1
-    stretch = Stretch(frames, begun.sequence, sequence, begun.start_mm, end_mm, begun.received_at, at)
-    return _Run(stretch, begun.camera_id, begun.side, begun.model, begun.width_mm, begun.number, last)
-
-
-def _breaks(coil: int, tolerance_mm: float) -> Select[Any]:
-    """Frames with which a run begins, and each camera's last, by camera and arrival.
-
-    A frame goes on from the one before if it has the next sequence number and begins where that one ends, or within it.
-    What both do not say breaks nothing. Only numbers go through the window, which an index has in order: every column
-    more would cost time for each of the coil's frames.
-    """
-    row = inspections.c
-    window: dict[str, Any] = {"partition_by": row.camera_id, "order_by": row.number}
-    place, number_before = func.row_number().over(**window), func.lag(row.number).over(**window)
-    numbered = select(row.number, place.label("place"), number_before.label("number_before"))
-    order = numbered.where(row.coil == coil).subquery()
-    each = order.c
-    frame, before = inspections.alias("frame"), inspections.alias("before")
-    own, last = frame.c, before.c
-    end_mm, end_before = (one.position_mm + one.height * one.mm_per_pixel for one in (own, last))
-    counts_on = or_(own.sequence - 1 == last.sequence, and_(own.sequence.is_(None), last.sequence.is_(None)))
-    behind = and_(own.position_mm <= end_before + tolerance_mm, end_mm >= end_before)
-    alike = and_(own.side.is_not_distinct_from(last.side), own.model == last.model)
-    goes_on = and_(
-        last.number.is_not(None), counts_on, or_(behind, and_(end_mm.is_(None), end_before.is_(None))), alike
-    )
-    # Not `not_(...)`: what is not known would be neither.
-    broken = case((goes_on, False), else_=True)
-    is_last = each.number.in_(select(func.max(row.number)).where(row.coil == coil).group_by(row.camera_id))
-    start_mm = case((own.mm_per_pixel.is_not(None), own.position_mm), else_=null())
-    return (
-        select(own.number, own.camera_id, own.side, own.model, own.sequence, own.received_at, each.place)
-        .add_columns(start_mm.label("start_mm"), end_mm.label("end_mm"))
-        .add_columns((own.width * own.mm_per_pixel).label("width_mm"))
-        .add_columns(last.number.label("number_before"), last.sequence.label("sequence_before"))
-        .add_columns(end_before.label("end_before"), last.received_at.label("received_before"))
-        .add_columns(broken.label("broken"), is_last.label("last"))
-        .join_from(order, frame, and_(own.number == each.number, Aside(own.coil) == coil))
-        .outerjoin(before, and_(last.number == each.number_before, Aside(last.coil) == coil))
-        .where(or_(broken, is_last))
-        .order_by(own.camera_id, own.number)
-    )

@@ -203,6 +203,16 @@ refused_frames = Table(
     Index(None, "coil", "camera_id", "sequence"),
 )
 
+# What a closed coil's frames come down to, so that nobody who looks at it need read them all; `app.store.runs`.
+coil_runs = Table(
+    "coil_runs",
+    metadata,
+    Column("coil", ForeignKey("coils.number"), primary_key=True),
+    Column("tolerance_mm", Double, nullable=False),
+    Column("last_frame_at", Moment, nullable=False),
+    Column("runs", JSON, nullable=False),
+)
+
 # What a person said; the latest that is not undone counts. A box in pixels of the frame.
 reviews = Table(
     "reviews",

@@ -5,8 +5,9 @@ import os
 
 import pytest
 
+from app.examined import Examinations
 from app.housekeeping import Housekeeping
-from app.store import audit
+from app.store import audit, runs
 from model.__main__ import main
 from model.registry import POINTER
 from tests.conftest import TINY_VERSIONS
@@ -25,6 +26,25 @@ async def looked(*all_workers: Housekeeping) -> None:
     for _ in range(3):
         for each in all_workers:
             await each.tell_activation()
+
+
+async def test_a_closed_coil_is_read_through_once(start, own_models, steel_frame, as_png):
+    async with start(models=own_models) as running:
+        await running.until_ready()
+        picture, tolerance_mm = as_png(steel_frame(64, 64)), running.service.store.plant.coverage.tolerance_mm
+        for sequence in (1, 2, 5):
+            sent = {"coil_id": "C1", "camera_id": "top-1", "sequence": sequence}
+            headers = {"content-type": "image/png"}
+            assert (await running.http.post("/v1/inspect", params=sent, content=picture, headers=headers)).is_success
+        assert (await running.http.post("/v1/coils/C1/close")).is_success
+        before = (await running.http.get("/v1/coils/C1")).json()
+        keeping = Housekeeping(running.service)
+        await keeping.keep_runs()
+        with running.service.store.reading() as connection:
+            assert runs.unkept(connection, tolerance_mm, 10) == []
+            assert len(runs.runs_of(connection, 1, tolerance_mm)) == 2
+        running.service.store.examinations = Examinations(running.service.store.plant)
+        assert (await running.http.get("/v1/coils/C1")).json() == before
 
 
 async def test_a_version_that_the_command_line_made_active_is_told_once(start, own_models):

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from app.coil.coverage import Stretch, cover
 from app.coil.examination import examine
 from app.plant import Plant
-from app.store import coils, schema
+from app.store import coils, runs, schema
 from app.store.coils import EventPlace
 from tests.app.store.rows import STARTED, add_coil, add_event, add_inspection
 
@@ -275,3 +275,69 @@ class TestEvents:
         told = [event.position_mm for event in whole]
         known = sorted(place for place in places if place is not None)
         assert told == known + [None] * (len(places) - len(known))
+
+
+class TestKeptRuns:
+    @pytest.fixture
+    def closed(self, database):
+        """Two cameras, one with a hole in its numbers; the other's frames say nothing of themselves."""
+        with database.writing() as connection:
+            for sequence in (0, 1, 4, 5):
+                frame(connection, sequence, camera_id="cam-1", width=256)
+                add_inspection(connection, camera_id=None, side="top", mm_per_pixel=0.1)
+            coils.close_coil(connection, "C1", STARTED)
+            return add_coil(connection)
+
+    def kept(self, database, tolerance_mm=1.0):
+        """As housekeeping does it: how many coils' runs were."""
+        with database.reading() as connection:
+            unkept = runs.unkept(connection, tolerance_mm, 10)
+            found = [(coil, runs.found(connection, coil.number, tolerance_mm)) for coil in unkept]
+        with database.writing() as connection:
+            for coil, each in found:
+                runs.keep(connection, coil, tolerance_mm, each)
+        return len(found)
+
+    def test_they_are_what_is_found(self, database, closed):
+        before = read(database)
+        assert (self.kept(database), self.kept(database)) == (1, 0)
+        with database.writing() as connection:
+            assert runs.runs_of(connection, closed, 1.0) == runs.found(connection, closed, 1.0)
+            # Nothing is left to be found: these are the kept ones.
+            connection.execute(update(schema.inspections).values(sequence=None, side=None))
+        after = read(database)
+        assert (after.stretches, after.tallies) == (before.stretches, before.tallies)
+        assert [each.frames for each in before.stretches["cam-1"]] == [2, 2]
+
+    def test_a_frame_after_the_end_is_seen_at_once_and_kept_anew(self, database, closed):
+        self.kept(database)
+        with database.writing() as connection:
+            frame(connection, 6, camera_id="cam-1")
+        assert read(database).frames == 9
+        assert self.kept(database) == 0
+        with database.writing() as connection:
+            connection.execute(update(schema.coils).values(last_frame_at=STARTED + timedelta(seconds=1)))
+        assert self.kept(database) == 1
+        assert read(database).frames == 9
+
+    def test_with_another_tolerance_they_are_others(self, database, closed):
+        self.kept(database)
+        with database.reading() as connection:
+            assert runs.runs_of(connection, closed, 500.0) == runs.found(connection, closed, 500.0)
+        assert self.kept(database, 500.0) == 1
+
+    def test_those_of_an_open_coil_and_of_one_without_frames_are_not(self, database):
+        with database.writing() as connection:
+            frame(connection, 0)
+            coils.open_coil(connection, "announced", STARTED)
+            coils.close_coil(connection, "announced", STARTED)
+        assert self.kept(database) == 0
+
+    def test_two_workers_keep_the_same(self, database, closed):
+        with database.reading() as connection:
+            (coil,) = runs.unkept(connection, 1.0, 10)
+            found = runs.found(connection, closed, 1.0)
+        for _ in range(2):
+            with database.writing() as connection:
+                runs.keep(connection, coil, 1.0, found)
+        assert self.kept(database) == 0

@@ -63,6 +63,10 @@ RELEASED = {
         " VALUES (42, 1, 1, 2, 3, 4, 0.9, {false})",
     )
 }
+RELEASED["0002"] = (
+    *RELEASED["0001"],
+    "INSERT INTO coil_runs (coil, tolerance_mm, last_frame_at, runs) VALUES (1, 1.0, 1000000, '[]')",
+)
 
 
 def test_every_release_is_known():
