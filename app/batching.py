@@ -148,6 +148,8 @@ class InspectionPool:
     def __init__(self, settings: Settings, metrics: Metrics, decoding: Decoding) -> None:
         self._decoding = decoding
         self._free = self._places = settings.max_in_flight
+        # How many requests have asked for a place so far, granted or not.
+        self.asked = 0
         self._deadline_s = settings.deadline_ms / 1000
         self._limits = settings.limits
         self._metrics = metrics
@@ -221,6 +223,7 @@ class InspectionPool:
     @contextmanager
     def place(self, count: int = 1) -> Iterator[None]:
         """Hold places. Raises `Refusal` (overloaded) at once if there are too few."""
+        self.asked += 1
         self.require_place(count)
         self._free -= count
         self._metrics.in_flight.inc(count)

@@ -7,7 +7,7 @@ answered with bytes that were made beforehand; the log has one line a second for
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,9 @@ from app.service import Service
 ROUTE = "/v1/inspect"
 URL = ROUTE.encode()
 LOG_EVERY_S = 1.0
+# A place is asked for once the body is whole: of a small one in the next moment, and until then its place is as good as
+# taken. Who takes longer has no claim to one.
+SOON_S = 0.02
 # Of the addresses that were turned away, the log names those with most frames.
 CLIENTS_LOGGED = 8
 # Stands in the prepared answer for the request's id; no JSON holds it unescaped.
@@ -50,18 +53,24 @@ class TurningAway:
         document = problem_document(RequestRecord(HERE), ServiceCode.OVERLOADED, service.pool.full_of)
         self._before, self._after = (part.encode() for part in document.model_dump_json().split(f'"{HERE}"'))
         self._clients: Counter[str] = Counter()
+        # When heads were let in whose requests have not asked for a place yet.
+        self._let_in: deque[float] = deque()
+        self._asked = 0
 
     def answer(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], client: Any) -> bytes | None:
         """The whole answer but for its first line; None if the request is none of those, or is to be refused otherwise.
 
         client: address and port.
         """
-        if self._service.pool.free > 0 or method != b"POST" or not url.startswith(URL):
+        if method != b"POST" or not url.startswith(URL):
             return None
         path, _, query_string = url.partition(b"?")
         if path != URL:
             return None
         started = time.perf_counter()
+        if self._service.pool.free > self._waited_for(started):
+            self._let_in.append(started)
+            return None
         # What is refused for another reason is so by the route, which has the words for it.
         try:
             query = (self._kept if len(query_string) <= QUERY_KEPT_BYTES else InspectQuery.parsed)(query_string)
@@ -72,6 +81,16 @@ class TurningAway:
         self._service.metrics.turned_away(ROUTE, time.perf_counter() - started)
         self._tally(client[0] if client else "unknown")
         return self._said(request_id({"headers": headers}))
+
+    def _waited_for(self, now: float) -> int:
+        """Places that requests which were let in a moment ago are about to ask for."""
+        asked = self._service.pool.asked
+        for _ in range(min(asked - self._asked, len(self._let_in))):
+            self._let_in.popleft()
+        self._asked = asked
+        while self._let_in and self._let_in[0] < now - SOON_S:
+            self._let_in.popleft()
+        return len(self._let_in)
 
     def _said(self, number: str) -> bytes:
         body = self._before + orjson.dumps(number) + self._after

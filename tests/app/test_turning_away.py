@@ -155,3 +155,25 @@ async def test_a_key_is_asked_for_first(tiny_models, tmp_path, png):
         with running_one.service.pool.place():
             answer = await running_one.http.post(URL, content=png, headers=PNG)
     assert (answer.status_code, answer.json()["code"]) == (401, "key_missing")
+
+
+@pytest.mark.parametrize(("soon_s", "status"), [(60.0, 503), (0.0, 200)])
+async def test_a_place_is_spoken_for_while_its_body_is_about_to_come_and_no_longer(
+    small, png, monkeypatch, soon_s, status
+):
+    monkeypatch.setattr("app.turning_away.SOON_S", soon_s)
+    address = small.http.base_url
+    head = f"POST {URL} HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {len(png)}\r\n\r\n".encode()
+    waiting = [await asyncio.open_connection(address.host, address.port) for _ in range(2)]
+    before = sample(small, "steelsight_arriving")
+    for _, writer in waiting:
+        writer.write(head)
+    while sample(small, "steelsight_arriving") < before + 2:
+        await asyncio.sleep(0.01)
+    assert (await small.http.post(URL, content=png, headers=PNG)).status_code == status
+    for reader, writer in waiting:
+        writer.write(png)
+        assert b" 200 " in await reader.readline()
+        writer.close()
+    # Who has asked for a place is not waited for any more.
+    assert (await small.http.post(URL, content=png, headers=PNG)).status_code == 200
