@@ -19,8 +19,11 @@ from synthetic.shapes import Field, Point
 from synthetic.surface import DARKEST_PORE, Finish, draw_finish, relief
 
 # Drawing steel anew costs a tenth of a microsecond a pixel. So two sheets are drawn, that each go on in themselves,
-# and the strip is their sum: as their lengths have no common divisor, it repeats only after 1,152,000 rows.
+# and the strip is their sum: as their lengths have no common divisor, it repeats only after 1,152,000 rows. With each
+# turn a sheet lies elsewhere across: nothing on it comes back in its place, as the mark of a roll of its length would.
 SHEET_ROWS = (1024, 1125)
+# Rows in which one turn goes over into the next.
+BLEND_ROWS = 64
 # What a drawn defect may reach beyond its size: a second groove, satellites of a patch.
 MARGIN_PX = 32
 
@@ -160,16 +163,37 @@ class Strip:
         >>> bool((np.vstack([strip.rows(0, 9), strip.rows(9, 11)]) == whole).all())
         True
         """
-        even, odd = self._steel.sheets
-        numbers = np.arange(first, first + count)
-        grey: Field = even.take(numbers + self._shifts[0], axis=0, mode="wrap")
-        grey += odd.take(numbers + self._shifts[1], axis=0, mode="wrap")
+        grey = self._of_sheet(0, first, count)
+        grey += self._of_sheet(1, first, count)
         for defect in self._near(first, count):
             self._spoil(grey, first, defect)
         grey *= self._gain
         np.rint(grey, out=grey)
         np.clip(grey, 0, 255, out=grey)
         return grey.astype(np.uint8)
+
+    def _of_sheet(self, sheet: int, first: int, count: int) -> Field:
+        """What one of the sheets has in these rows."""
+        drawn = self._steel.sheets[sheet]
+        place, last = first + self._shifts[sheet], first + self._shifts[sheet] + count
+        grey = np.empty((count, self._steel.width), np.float32)
+        while place < last:
+            turn, row = divmod(place, len(drawn))
+            rows = min(last - place, len(drawn) - row)
+            part = grey[place - last + count :][:rows]
+            _lay(part, drawn[row : row + rows], self._across(sheet, turn))
+            blending = len(drawn) - BLEND_ROWS
+            begin = max(row, blending)
+            if begin < row + rows:
+                following = np.empty((row + rows - begin, self._steel.width), np.float32)
+                _lay(following, drawn[begin : row + rows], self._across(sheet, turn + 1))
+                _blend(part[begin - row :], following, begin - blending)
+            place += rows
+        return grey
+
+    def _across(self, sheet: int, turn: int) -> int:
+        """How many columns to the right a sheet lies in a turn."""
+        return int(np.random.default_rng((self._seed, 2 + sheet, turn % 2**32)).integers(self._steel.width))
 
     @cached_property
     def _rows_of_centres(self) -> list[float]:
@@ -205,3 +229,15 @@ class Strip:
                 rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
             ]
             grey[rows, columns] *= np.clip(1 + part, DARKEST, BRIGHTEST)
+
+
+def _lay(target: Field, rows: Field, across: int) -> None:
+    """Rows that go on in themselves sideways, so many columns to the right."""
+    target[:, across:] = rows[:, : rows.shape[1] - across]
+    target[:, :across] = rows[:, rows.shape[1] - across :]
+
+
+def _blend(rows: Field, following: Field, done: int) -> None:
+    """Go over into the turn that follows, with as much texture all along. done: rows of the way that lie behind."""
+    way = (done + 0.5 + np.arange(len(rows), dtype=np.float32)[:, None]) / BLEND_ROWS
+    rows[...] = 0.5 + np.sqrt(1 - way) * (rows - 0.5) + np.sqrt(way) * (following - 0.5)

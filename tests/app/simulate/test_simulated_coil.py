@@ -112,8 +112,9 @@ async def test_the_mark_of_the_roll_is_found_and_no_other_repeat(played):
     (roll,) = found["rolls"]
     assert (roll["name"], roll["diameter_mm"]) == ("work roll 4", 600)
     assert roll["difference_mm"] == pytest.approx(found["interval_mm"] - 600 * pi, abs=0.1)
-    # Each turn that a frame shows is an event of the finding; of one in a gap the frame beside it may show a piece.
-    assert 0 <= found["repeats"] - told["period"]["shown"] <= len(told["gaps"])
+    # Each turn that a frame shows is an event. Where in its tiles it lies is not known: one in ten may be taken to lie
+    # too far off. Of a turn in a gap the frame beside it may show a piece.
+    assert 0.9 * told["period"]["shown"] <= found["repeats"] <= told["period"]["shown"] + len(told["gaps"])
     assert found["repeats"] < told["period"]["repeats"]
 
 
