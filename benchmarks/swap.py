@@ -140,7 +140,10 @@ async def measure(
         loads += [swapped, steady]
         await asyncio.sleep(SETTLE_S)
         seen.append(Round(steady.p99_ms(), swapped.p99_ms(), resident_mb(server)))
-        print(f"round {number}: {len(swapped.latencies_s)} + {len(steady.latencies_s)} replies, {seen[-1]}", file=sys.stderr)
+        print(
+            f"round {number}: {len(swapped.latencies_s)} + {len(steady.latencies_s)} replies, {seen[-1]}",
+            file=sys.stderr,
+        )
     return seen, loads
 
 
