@@ -25,7 +25,7 @@ from app.coil.coverage import Refused, Stretch
 from app.coil.events import EventRow, Events
 from app.coil.examination import CoilRow, Evidence, Tally
 from app.store.reviews import CALLED, CALLED_VERDICTS, PASSED_VERDICTS
-from app.store.runs import Run, runs_of
+from app.store.runs import Run, frames_of, runs_of
 from app.store.schema import Moment, coils, events, inspections, models, outbox, refused_frames, reviews
 from app.store.wanted import Aside
 
@@ -68,11 +68,9 @@ def find(connection: Connection, coil_id: str) -> CoilRow | None:
 
 def standing(connection: Connection, coil: CoilRow) -> Standing:
     """How the record of a coil stands."""
-    frames = select(func.count(), func.max(inspections.c.number)).where(inspections.c.coil == coil.number)
     refused = select(func.count()).where(refused_frames.c.coil == coil.number)
     notes = select(func.max(outbox.c.number))
-    count, latest = connection.execute(frames).one()
-    return Standing(count, latest, connection.scalar(refused) or 0, connection.scalar(notes))
+    return Standing(*frames_of(connection, coil.number), connection.scalar(refused) or 0, connection.scalar(notes))
 
 
 def open_coil(

@@ -40,14 +40,20 @@ def runs_of(connection: Connection, coil: int, tolerance_mm: float) -> list[Run]
     """
     wanted = select(coil_runs.c.runs).where(coil_runs.c.coil == coil, coil_runs.c.tolerance_mm == tolerance_mm)
     kept = [_unpacked(each) for each in connection.scalar(wanted) or ()]
-    frames = select(func.count(), func.max(inspections.c.number)).where(inspections.c.coil == coil)
     # Of all of the coil's frames and no fewer, or a frame came after they were kept.
-    if kept and tuple(connection.execute(frames).one()) == (
+    if kept and frames_of(connection, coil) == (
         sum(run.stretch.frames for run in kept),
         max(run.last for run in kept),
     ):
         return kept
     return found(connection, coil, tolerance_mm)
+
+
+def frames_of(connection: Connection, coil: int) -> tuple[int, int | None]:
+    """How many frames a coil has, and the number of the latest."""
+    wanted = select(func.count(), func.max(inspections.c.number)).where(inspections.c.coil == coil)
+    frames, latest = connection.execute(wanted).one()
+    return frames, latest
 
 
 def unkept(connection: Connection, tolerance_mm: float, limit: int) -> list[Closed]:
