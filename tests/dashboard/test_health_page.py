@@ -203,7 +203,7 @@ def test_refused_frames_show_while_they_happen_with_what_to_do(start_site, open_
     expect(refusals.locator(".advice")).to_have_text(lights.CLIENTS_OWN)
     expect(page.locator(".overall")).to_contain_text("▲")
     camera = page.locator(".finding").filter(has=page.get_by_text("Camera c1", exact=True))
-    expect(camera).to_contain_text("1 gap on coil C-1")
+    expect(camera).to_contain_text("coil C-1; 1 gap of late")
     expect(page.get_by_role("row", name=code)).to_contain_text(lights.CLIENTS_OWN)
     times = page.locator(".panel").filter(has=page.get_by_text("Time of a frame, in ms"))
     expect(times).to_contain_text("2 frames in the last minute, 2 since the start.")

@@ -217,7 +217,7 @@ def camera(reply: Mapping[str, Any]) -> Finding:
     """One of `GET /v1/cameras`: does it send, and did all of it arrive."""
     subject = f"Camera {reply['camera_id'] or 'without a name'}" + (f" ({reply['side']})" if reply.get("side") else "")
     quiet = reply.get("seconds_since_last")
-    coil = f" on coil {reply['coil_id']}" if reply.get("coil_id") else ""
+    coil = f", coil {reply['coil_id']}" if reply.get("coil_id") else ""
     if quiet is not None and quiet > QUIET_CAMERA_S:
         return Finding(
             subject, Light.AMBER, f"silent for {duration(quiet)}",
@@ -229,13 +229,14 @@ def camera(reply: Mapping[str, Any]) -> Finding:
         "sends" if per_second is None else f"{per_second:.1f} frames/s" if per_second >= 0.1 else "sends now and then"
     )
     lag = f", {reply['lag_ms']:.0f} ms behind" if reply.get("lag_ms") is not None else ""
+    # Of its last thousand frames, which may have been of several coils.
     missing = reply.get("gaps") or 0
     if missing:
         return Finding(
-            subject, Light.AMBER, f"{rate}{lag}; {missing} {'gap' if missing == 1 else 'gaps'}{coil}",
+            subject, Light.AMBER, f"{rate}{lag}{coil}; {missing} {'gap' if missing == 1 else 'gaps'} of late",
             "Surface passed uninspected: the page Coil shows from where to where, and why as far as known.",
         )  # fmt: skip
-    return Finding(subject, Light.GREEN, f"{rate}{lag}, no gaps{coil}")
+    return Finding(subject, Light.GREEN, f"{rate}{lag}{coil}; no gaps of late")
 
 
 def unlisted(detail: str) -> Finding:
