@@ -1,6 +1,6 @@
 """The cameras as the record knows them: which of them send, how fast, how late, and what they left out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -40,39 +40,46 @@ def cameras(connection: Connection, now: datetime) -> list[Camera]:
     rows = inspections_of(connection, _last_numbers(connection))
     lately = [row for row in rows if row["received_at"] >= now - SEEN_WITHIN]
     return [
-        Camera(row, *rates.get(row["camera_id"], (0.0, 0.0)), gaps(_sequences(connection, row["camera_id"])))
+        Camera(row, *rates.get(row["camera_id"], (0.0, 0.0)), gaps(_numbered(connection, row["camera_id"])))
         for row in sorted(lately, key=lambda row: str(row["camera_id"]))
     ]
 
 
-def gaps(sequences: Sequence[int]) -> int:
-    """How often numbers are left out, of one camera in the order in which its frames came.
+def gaps(frames: Sequence[tuple[int | None, int]]) -> int:
+    """How often numbers are left out: coil and number of each frame of one camera, in the order in which they came.
 
-    A frame that came late fills its place. A number far below those before is a camera's new beginning, not a gap.
+    A frame that came late fills its place. A number far below those before, or one not above them on a coil that was
+    not seen before, is a camera's new beginning, not a gap.
 
-    >>> gaps([7, 8, 10, 9, 11])
+    >>> gaps([(1, 7), (1, 8), (1, 10), (1, 9), (1, 11)])
     0
-    >>> gaps([7, 8, 12, 13, 20])
+    >>> gaps([(1, 7), (1, 8), (1, 12), (2, 13), (2, 20)])
     2
-    >>> gaps([90_000, 90_001, 0, 1, 3])
+    >>> gaps([(None, 90_000), (None, 90_001), (None, 0), (None, 1), (None, 3)])
+    1
+    >>> gaps([(1, 0), (1, 2), (2, 0), (2, 1), (2, 2), (1, 3)])
     1
     """
-    return sum(
-        later > earlier + 1 for numbers in map(sorted, _beginnings(sequences)) for earlier, later in pairwise(numbers)
-    )
+    return sum(later > earlier + 1 for numbers in map(sorted, _parts(frames)) for earlier, later in pairwise(numbers))
 
 
-def _beginnings(sequences: Sequence[int]) -> Iterator[list[int]]:
-    """Parts in each of which the camera counted on."""
-    part: list[int] = []
-    highest = -1
-    for sequence in sequences:
-        if sequence < highest - FRAMES:
-            yield part
-            part, highest = [], -1
-        part.append(sequence)
-        highest = max(highest, sequence)
-    yield part
+def _parts(frames: Sequence[tuple[int | None, int]]) -> list[list[int]]:
+    """The numbers of each part in which the camera counted on; a coil's late frames go to its own."""
+    parts: list[list[int]] = [[]]
+    highest = [-1]
+    part_of: dict[int, int] = {}
+    for coil, sequence in frames:
+        part = len(parts) - 1 if coil is None else part_of.get(coil, len(parts) - 1)
+        new_coil = coil is not None and coil not in part_of
+        if sequence < highest[part] - FRAMES or (new_coil and sequence <= highest[part]):
+            part = len(parts)
+            parts.append([])
+            highest.append(-1)
+        if coil is not None:
+            part_of[coil] = part
+        parts[part].append(sequence)
+        highest[part] = max(highest[part], sequence)
+    return parts
 
 
 def _last_numbers(connection: Connection) -> list[int]:
@@ -102,8 +109,11 @@ def _rates(connection: Connection, now: datetime) -> dict[str, tuple[float, floa
     return {camera: (frames / seconds, area / 1e6 / seconds) for camera, frames, area in connection.execute(counted)}
 
 
-def _sequences(connection: Connection, camera_id: str) -> list[int]:
-    """Of the camera's last frames, as they came."""
+def _numbered(connection: Connection, camera_id: str) -> list[tuple[int | None, int]]:
+    """Coil and number of the camera's last frames, as they came."""
     rows = inspections.c
-    latest = select(rows.sequence).where(rows.camera_id == camera_id).order_by(rows.number.desc()).limit(FRAMES)
-    return [sequence for sequence in connection.scalars(latest) if sequence is not None][::-1]
+    latest = (
+        select(rows.coil, rows.sequence).where(rows.camera_id == camera_id).order_by(rows.number.desc()).limit(FRAMES)
+    )
+    found = connection.execute(latest).all()
+    return [(coil, sequence) for coil, sequence in reversed(found) if sequence is not None]

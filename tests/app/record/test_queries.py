@@ -163,4 +163,22 @@ def test_gaps_are_counted_among_the_last_frames(record, monkeypatch):
     ],
 )
 def test_gaps(sequences, expected):
-    assert gaps(sequences) == expected
+    assert gaps([(None, sequence) for sequence in sequences]) == expected
+    assert gaps([(1, sequence) for sequence in sequences]) == expected
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ("A0 A1 A3 B0 B1 B2", 1),
+        ("A0 A1 A2 B0 B2 B3", 1),
+        ("A0 A1 B2 B3 C4", 0),
+        ("A0 A1 B3 B4", 1),
+        ("A0 A2 B0 B1 A1 B2", 0),
+        ("A500 A501 B0 A502 B1", 0),
+        ("A0 A1 A2 B0 B1 B2 C0 C2", 1),
+        ("A7 A8 B8 B9", 0),
+    ],
+)
+def test_gaps_of_a_camera_that_counts_anew_with_each_coil_or_counts_on(frames, expected):
+    assert gaps([(ord(frame[0]), int(frame[1:])) for frame in frames.split()]) == expected
