@@ -20,7 +20,7 @@ from model.tiling import Fit
 from synthetic.defects import BRIGHTEST, DARKEST, DEFECT_CLASSES, Site
 from synthetic.shapes import Field, Point, log_uniform
 from training.config import Experiment
-from training.crops import ATTEMPTS, CropSampler, Kinds, Sampler
+from training.crops import CropSampler, Kinds, Sampler
 from training.dataset import Mask
 from training.errors import DataFault, UsageFault
 from training.scan import NO_DEFECT
@@ -30,6 +30,9 @@ Pixel = TypeVar("Pixel", np.uint8, np.bool_)
 
 # The type of a drawn defect: it is of none that the plant knows.
 DRAWN = "synthetic"
+
+# A blend may not be seen, or not be possible: another is made. As often a defect is drawn where none can be moved.
+ATTEMPTS = 8
 
 # What changes a pixel by less than this many grey values, or than so many deviations of the tile's texture, is not
 # seen; a tile must show `min_defect_pixels` that are.

@@ -2,11 +2,18 @@
 
 A network that sees a defect at one place of a tile only learns that place. A rare defect type, or a group with few
 images, counts as much as a common one.
+
+Balanced, and still true: what ranks tiles best is how likely a tile is among defects against how likely among good
+ones (Neyman and Pearson 1933). So whatever is shown more often is shown more often of both labels, in the proportion
+that it has of them, and every window of a surface is as likely as any other of its label. docs/log.md has what that
+is worth.
 """
 
-from collections import defaultdict
+from bisect import bisect
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -20,9 +27,9 @@ from training.scan import NO_DEFECT
 Kinds = npt.NDArray[np.str_]
 Item = TypeVar("Item")
 
-# A drawn position may show too little of a defect, or some of one where none should be: then another is drawn,
-# and after so many a tile of the fixed grid is taken, which is known to be right.
-ATTEMPTS = 8
+# A drawn position may show too little of a defect, or some of one where none should be: then another is drawn, so
+# that all that are right are as likely. After so many a tile of the fixed grid is taken, which is known to be right.
+ATTEMPTS = 32
 
 
 @dataclass(frozen=True)
@@ -65,17 +72,16 @@ class CropSampler:
         self._surfaces, self._tiles, self._min = surfaces, tiles, min_defect_pixels
         self._share, self._scale = defect_share, scale
         self._tile: int = tiles.tiles.shape[1]
-        self._masked = {
-            number: np.flatnonzero(surfaces[number].mask) for number in np.unique(tiles.file[tiles.defect]).tolist()
-        }
+        defects = _defect_shares(tiles)
+        self._masked = {number: np.flatnonzero(surfaces[number].mask) for number, share in defects.items() if share}
+        self._reach = {number: _reach(surfaces[number].mask) for number in self._masked}
         self._defects: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number in self._masked:
             self._defects[surfaces[number].defect_type][surfaces[number].group].append(number)
-        self._good: dict[str, list[int]] = defaultdict(list)
-        for number in np.unique(tiles.file[~tiles.defect]).tolist():
-            self._good[surfaces[number].group].append(number)
+        self._ok_groups = {surfaces[number].group for number, share in defects.items() if share < 1}
+        self._of_type, self._of_ok = _chances(surfaces, defects)
         # Where only one label is shown, all tiles are of it: defect types can be told apart without any ok image.
-        if not (self._good and self._defects):
+        if not (self._ok_groups and self._defects):
             self._share = 1.0 if self._defects else 0.0
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
@@ -87,20 +93,22 @@ class CropSampler:
     @property
     def shares(self) -> dict[str, float]:
         """How often a tile of each defect type, "none" for ok, is drawn; they add up to 1, and none is 0."""
-        ok = {NO_DEFECT: 1 - self._share} if self._good else {}
+        ok = {NO_DEFECT: 1 - self._share} if self._ok_groups else {}
         return ok | {kind: self._share / len(self._defects) for kind in self._defects}
 
     def _defect(self, rng: np.random.Generator) -> tuple[Frame, str]:
-        kind = _any(list(self._defects), rng)
-        number = _any(_any(list(self._defects[kind].values()), rng), rng)
-        return self._tile_with_defect(number, rng), kind
+        kind = _any(list(self._of_type), rng)
+        return self._tile_with_defect(self._of_type[kind].draw(rng), rng), kind
 
     def _tile_with_defect(self, number: int, rng: np.random.Generator) -> Frame:
-        surface = self._surfaces[number]
+        surface, reach = self._surfaces[number], self._reach[number]
         for _ in range(ATTEMPTS):
             side = self._side(surface, rng)
-            y, x = divmod(int(_any(self._masked[number], rng)), surface.frame.shape[1])
-            window = self._window(surface, y - _below(side, rng), x - _below(side, rng), side)
+            y, x = (
+                _between(max(0, first - side + 1), min(last, length - side), rng)
+                for (first, last), length in zip(reach, surface.frame.shape, strict=True)
+            )
+            window = slice(y, y + side), slice(x, x + side)
             if np.count_nonzero(surface.mask[window]) >= self._min:
                 return self._sized(surface.frame[window])
         return self._from_grid(number, True, rng)
@@ -108,7 +116,7 @@ class CropSampler:
     @property
     def ok_groups(self) -> int:
         """Number of groups that show ok surface."""
-        return len(self._good)
+        return len(self._ok_groups)
 
     @property
     def min_defect_pixels(self) -> int:
@@ -117,8 +125,8 @@ class CropSampler:
 
     def draw_ok(self, rng: np.random.Generator) -> tuple[Frame, str]:
         """One tile without any masked pixel, uint8 (tile, tile), and its group."""
-        group = _any(list(self._good), rng)
-        return self._tile_without_defect(_any(self._good[group], rng), rng), group
+        number = self._of_ok.draw(rng)
+        return self._tile_without_defect(number, rng), self._surfaces[number].group
 
     @property
     def defect_types(self) -> list[str]:
@@ -185,6 +193,59 @@ class CropSampler:
         return self._tiles.tiles[_any(known, rng)]
 
 
+class _Chances:
+    """Some numbers, each as likely as its weight says; weights need not add up to 1."""
+
+    def __init__(self, weights: Mapping[int, float]) -> None:
+        self._numbers = [number for number, weight in weights.items() if weight > 0]
+        self._up_to = list(accumulate(weights[number] for number in self._numbers))
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """One of them."""
+        return self._numbers[bisect(self._up_to, rng.random() * self._up_to[-1], hi=len(self._numbers) - 1)]
+
+
+def _chances(surfaces: Mapping[int, Surface], defects: Mapping[int, float]) -> tuple[dict[str, _Chances], _Chances]:
+    """How likely each surface is to be drawn from: for a defect of each type, and for an ok tile.
+
+    defects: share of each surface's tiles that are defects. Every group weighs the same among those of its defect type,
+    and every type the same; a group of good surface alone weighs as much as the others do in the mean. What a surface
+    weighs goes to its two labels as its tiles do.
+    """
+    of_group = Counter(_place(surfaces[number]) for number in defects)
+    weight = {number: 1 / of_group[_place(surfaces[number])] for number in defects}
+    shown: dict[str, float] = defaultdict(float)
+    for number, share in defects.items():
+        shown[surfaces[number].defect_type] += weight[number] * share
+    # So much more than it weighs among its own type, for all types to show as many defect tiles.
+    factor = {kind: 1 / share for kind, share in shown.items() if share}
+    groups = [factor[kind] for kind, _ in of_group if kind in factor]
+    mean = sum(groups) / len(groups) if groups else 1.0
+    of_type = {
+        kind: _Chances({n: weight[n] * share for n, share in defects.items() if surfaces[n].defect_type == kind})
+        for kind in factor
+    }
+    of_ok = {n: factor.get(surfaces[n].defect_type, mean) * weight[n] * (1 - share) for n, share in defects.items()}
+    return of_type, _Chances(of_ok)
+
+
+def _place(surface: Surface) -> tuple[str, str]:
+    return surface.defect_type, surface.group
+
+
+def _defect_shares(tiles: TileSet) -> dict[int, float]:
+    """Number of each surface that has tiles -> share of them that are defects, 0 to 1."""
+    numbers, of = np.unique(tiles.file, return_inverse=True)
+    shares = np.bincount(of, weights=tiles.defect) / np.bincount(of)
+    return dict(zip(numbers.tolist(), shares.tolist(), strict=True))
+
+
+def _reach(mask: Mask) -> list[tuple[int, int]]:
+    """First and last row, and first and last column, with a masked pixel."""
+    marked = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    return [(int(places[0]), int(places[-1])) for places in marked]
+
+
 def _any(items: Sequence[Item] | npt.NDArray[np.intp], rng: np.random.Generator) -> Item:
     return items[_below(len(items), rng)]
 
@@ -192,3 +253,7 @@ def _any(items: Sequence[Item] | npt.NDArray[np.intp], rng: np.random.Generator)
 def _below(count: int, rng: np.random.Generator) -> int:
     """Any of 0 to count - 1. For single numbers `rng.integers` takes more than twice the time."""
     return int(rng.random() * count)
+
+
+def _between(first: int, last: int, rng: np.random.Generator) -> int:
+    return first + _below(last - first + 1, rng)

@@ -25,14 +25,23 @@ def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
     assert load_experiment(None, {"preset": "rgb-224", "epochs": 3}).epochs == 3
 
 
-@pytest.mark.parametrize("preset", ["steel-128-local", "steel-64-local", "steel-128-deeper", "steel-64-deeper"])
-def test_what_is_said_of_one_change_leaves_the_recipe_s_others(tmp_path, preset):
+@pytest.mark.parametrize(
+    ("preset", "blended", "noise"),
+    [
+        ("steel-128-local", 0.5, 4.0),
+        ("steel-64-local", 0.0, 1.5),
+        ("steel-128-deeper", 0.5, 4.0),
+        ("steel-64-deeper", 0.0, 1.5),
+    ],
+)
+def test_what_is_said_of_one_change_leaves_the_recipe_s_others(tmp_path, preset, blended, noise):
     file = tmp_path / "experiment.toml"
     file.write_text(f'preset = "{preset}"\n[augmentation]\nflips = false\n')
     experiment = load_experiment(file, {})
     assert not experiment.augmentation.flips
     assert experiment.augmentation.scale == 0.2
-    assert (experiment.synthetic_defects, experiment.moved_share) == (0.5, 1)
+    assert experiment.augmentation.noise == noise
+    assert (experiment.synthetic_defects, experiment.moved_share) == (blended, 1)
     file.write_text(f'preset = "{preset}"\nmoved_share = 0.25\n[augmentation]\nscale = 0\n')
     own = load_experiment(file, {})
     assert (own.moved_share, own.augmentation.scale) == (0.25, 0)

@@ -76,6 +76,30 @@ def test_types_and_groups_count_the_same_however_many_images_they_have():
     assert levels[19] / total == pytest.approx(0.25, abs=0.05)
 
 
+def test_what_is_shown_more_often_is_shown_more_often_of_both_labels():
+    """Of one group's tiles 22 of 24 are ok, of the other's 2: ok tiles are drawn from the two in that proportion."""
+    mostly_ok = surface(10, "pit", "a")
+    mostly_defect = Surface(np.full((64, 96), 20, np.uint8), np.ones((64, 96), np.bool_), "pit", "b")
+    mostly_defect.mask[:TILE, : 2 * TILE] = False
+    tiles, kinds = sampler([mostly_ok, mostly_defect, surface(30, "fold", "c")]).draw(8000, np.random.default_rng(0))
+    ok = Counter(int(tile.min()) for tile in tiles[kinds == "none"])
+    pits = Counter(int(tile.min()) for tile in tiles[kinds == "pit"])
+    assert pits[10] / pits[20] == pytest.approx(2 / 22, rel=0.3)
+    assert ok[20] / ok[10] == pytest.approx(2 / 22, rel=0.3)
+    # 24 defect tiles of pits for each 2 of folds: for both to be drawn as often, the fold's group weighs twelve times.
+    assert ok[30] / ok[10] == pytest.approx(12, rel=0.15)
+
+
+def test_every_window_that_shows_the_defect_is_as_likely():
+    one = surface(10, "pit", "a")
+    tiles, kinds = sampler([one, surface(20, "none", "b")]).draw(6000, np.random.default_rng(0))
+    windows = np.lib.stride_tricks.sliding_window_view(one.mask, (TILE, TILE)).sum(axis=(2, 3))
+    expected = windows[windows >= 10]
+    shown = (tiles[kinds == "pit"] == 255).sum(axis=(1, 2))
+    for count in (10, 20, 30, 60):
+        assert (shown >= count).mean() == pytest.approx((expected >= count).mean(), abs=0.04)
+
+
 def test_a_surface_of_one_tile_is_that_tile():
     one = surface(10, "pit", "a", (TILE * 2, TILE * 3))
     small = Surface(one.frame[16:32, 28:44], one.mask[16:32, 28:44], "pit", "a")

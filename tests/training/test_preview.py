@@ -141,7 +141,7 @@ class TestPreview:
 
     def test_whole_images_show_neither_moved_defects_nor_other_distances(self, synthetic_folder, tmp_path):
         """Training blends none of them there, and cuts no window out of them."""
-        recipe = Experiment(preset="steel-64-local", fit="resize", augmentation=Augmentation(scale=0.2))
+        recipe = Experiment(preset="steel-64-line", fit="resize", augmentation=Augmentation(scale=0.2))
         assert recipe.synthetic_defects
         written = write_preview(synthetic_folder, recipe, tmp_path / "out", tmp_path)
         assert written.sheets == ("drawn", "limits")
@@ -156,10 +156,14 @@ class TestPreview:
             write_image(tmp_path / f"data/defect/{number}.png", np.full((64, 64), 90 + 60 * number, np.uint8))
         rows = [f"{kind}/{number}.png,{kind},{kind}{number}" for kind in ("ok", "defect") for number in range(2)]
         (tmp_path / "data/labels.csv").write_text("\n".join(["file,label,group", *rows]) + "\n")
-        plain = Experiment(preset="steel-64", augmentation=NOTHING, folds=2)
-        page = write_preview(tmp_path / "data", plain, tmp_path / "out", tmp_path).page
-        sheet = np.asarray(Image.open(tmp_path / "out/drawn.png"))
-        assert all(places(sheet, np.full((64, 64), level, np.uint8)) for level in (60, 90, 120, 150))
+        shown = set()
+        # Of a few tiles that are drawn from two groups all may be of one: of four sheets hardly ever.
+        for seed in range(4):
+            plain = Experiment(preset="steel-64", augmentation=NOTHING, folds=2, seed=seed)
+            page = write_preview(tmp_path / "data", plain, tmp_path / "out", tmp_path).page
+            sheet = np.asarray(Image.open(tmp_path / "out/drawn.png"))
+            shown |= {level for level in (60, 90, 120, 150) if places(sheet, np.full((64, 64), level, np.uint8))}
+        assert shown == {60, 90, 120, 150}
         assert "all groups" in page.read_text()
         (tmp_path / "folds.toml").write_text("folds = 3\n")
         arguments = ["preview", str(tmp_path / "data"), "--config", str(tmp_path / "folds.toml")]

@@ -17,7 +17,7 @@ from training.recipe import fit_network
 from training.scan import fingerprint
 from training.split import Part
 
-PRESET = "steel-64-local"
+PRESET = "steel-64-line"
 # All that the preset's network has, smaller: its pooling, normalisation, dropout and centring.
 TINY = NetworkConfig(
     input_size=16,
