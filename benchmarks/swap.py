@@ -3,7 +3,8 @@
     python -m benchmarks.swap [--models DIR] [--swaps N] [--connections N] [--rounds N]
 
 A real server with a models folder of its own serves two versions in turn: copies of one network, the second calibrated
-otherwise, so that the probability in each reply tells which one computed it. The load generator
+otherwise, so that the probability in each reply tells which one computed it. Neither calls a frame: called frames are
+archived, and if one version alone did so its time would be taken for that of the swaps. The load generator
 shares the machine. Swaps and steady load take turns of the same length, and their p99 are compared round by round.
 Takes about three minutes.
 """
@@ -66,7 +67,7 @@ class Round:
 
 
 def two_versions(source: Registry, version: str, models: Path) -> tuple[str, str]:
-    """Copies of a version in a folder of their own, the second with another calibrator: other probabilities."""
+    """Copies of a version in a folder of their own that call nothing, the second with another calibrator."""
     names = f"{version[:80]}-a", f"{version[:80]}-b"
     for number, name in enumerate(names):
         with staging(models, name) as folder:
@@ -74,7 +75,9 @@ def two_versions(source: Registry, version: str, models: Path) -> tuple[str, str
             manifest = read_manifest(source.folder(version))
             (folder / MANIFEST).unlink()
             calibrator = {"kind": "platt", "slope": 1.0, "intercept": 0.5 * number}
-            fields = manifest.model_dump() | {"version": name, "calibrator": calibrator}
+            fields = manifest.model_dump() | {
+                "version": name, "calibrator": calibrator, "thresholds": {"review": 1.0, "defect": 1.0},
+            }  # fmt: skip
             write_manifest(folder, type(manifest).model_validate(fields))
     Registry(models).activate(names[0])
     return names

@@ -138,11 +138,12 @@ class Inspector:
         return self.calibrator.class_probabilities(logits) if logits.shape[1] > 1 else None
 
     def warm(self) -> None:
-        """Run the engine once on blank tiles and a frame, so that the first one does not pay for its start."""
-        size = self.fitting.tile
-        self.engine.logits(np.zeros((WARM_TILES, size, size), np.uint8))
-        if self.shared is not None:
-            self.inspect(np.zeros((2 * size, 2 * size), np.uint8))
+        """Run the engine once on blank tiles, so that the first frame does not pay for its start.
+
+        Where frames share convolutions both ways have run already: they were compared when the version was loaded.
+        """
+        if self.shared is None:
+            self.engine.logits(np.zeros((WARM_TILES, self.fitting.tile, self.fitting.tile), np.uint8))
 
     def _judged(self, frame: Frame, cover: _Cover, logits: Logits, overlap: int) -> Inspection:
         """What the logits of a frame's tiles, (tiles, outputs) row by row, say of it."""

@@ -91,22 +91,17 @@ def disagreement(engine: Engine, shared: SharedNetwork, sharing: Sharing, stride
     """Largest difference between the logits of both ways on one generated frame, as a share of the largest logit.
 
     The frame has noise of all grey values, at least a block of cells where it goes by cells, and a last row and column
-    of tiles that do not align. Of its tiles those at the ends and in the middle are compared: a model that is changed
-    under load is to take little from the frames that are judged meanwhile.
+    of tiles that do not align. Of its rows and columns of tiles the first and the last two are scored: a model that is
+    changed under load is to take little from the frames that are judged meanwhile.
     """
     odd, least = sharing.stride // 2 + 1, BLOCK if isinstance(shared, Cells) else (0, 0)
     height, width = (max(sharing.tile + stride, size) + odd for size in least)
     frame = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
-    grid = TileGrid.cover(height, width, sharing.tile, stride)
-    rows, columns = (
-        sorted({0, len(places) // 2, len(places) - 2, len(places) - 1}) for places in (grid.rows, grid.columns)
-    )
-    compared = TileGrid(
-        tuple(grid.rows[row] for row in rows), tuple(grid.columns[column] for column in columns), grid.tile
-    )
-    expected = np.concatenate([engine.logits(tiles) for tiles in compared.batches(frame, BATCH_WINDOWS)])
-    found = shared.logits(frame, grid).reshape(len(grid.rows), len(grid.columns), -1)[rows][:, columns]
-    difference = np.abs(found.reshape(expected.shape) - expected)
+    whole = TileGrid.cover(height, width, sharing.tile, stride)
+    rows, columns = (tuple(sorted({places[0], *places[-2:]})) for places in (whole.rows, whole.columns))
+    grid = TileGrid(rows, columns, whole.tile)
+    expected = np.concatenate([engine.logits(tiles) for tiles in grid.batches(frame, BATCH_WINDOWS)])
+    difference = np.abs(shared.logits(frame, grid) - expected)
     return float(difference.max() / np.abs(expected).max(initial=1))
 
 

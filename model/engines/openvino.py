@@ -4,8 +4,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,27 @@ def _refusing(file: Path) -> Iterator[None]:
 
 
 def _read(file: Path) -> Any:
-    # As bytes: weights in files of their own, which nobody vouches for, then lead nowhere.
-    return _core().read_model(read_onnx(file), b"")
+    # What was checked, and not what may lie there a moment later: weights in files of their own, which nobody vouches
+    # for, then lead nowhere.
+    content = read_onnx(file)
+    try:
+        copy = _in_memory(content)
+    # A process on trial may write nothing, nowhere.
+    except OSError:
+        return _core().read_model(content, b"")
+    # Of bytes the binding makes its copy with the interpreter's lock held: 9 ms in which every frame waits.
+    with copy:
+        return _core().read_model(f"/proc/self/fd/{copy.fileno()}")
+
+
+def _in_memory(content: bytes) -> BufferedWriter:
+    """An open file of that content that lies nowhere. Raises OSError."""
+    with ExitStack() as opened:
+        file = opened.enter_context(os.fdopen(os.memfd_create("network.onnx"), "wb"))
+        file.write(content)
+        file.flush()
+        opened.pop_all()
+        return file
 
 
 @cache

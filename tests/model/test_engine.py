@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from model.export import save_keras, save_onnx
 from model.network import Block, NetworkConfig
 from training.quantize import save_int8
 
+ROOT = Path(__file__).parents[2]
 RGB = NetworkConfig(
     input_size=32, channels=3, blocks=(Block(filters=3, padding="same"), Block(filters=4)), dense_units=5, outputs=4
 )
@@ -206,6 +208,25 @@ class TestHostileFiles:
             open_engine(name, artifact, 1)
         assert caught.value.code is ErrorCode.ARTIFACT_INVALID
 
+    @pytest.mark.parametrize("name", [name for name in HERE if name.startswith("openvino")])
+    def test_opens_alike_where_nothing_may_be_written(self, name, folder):
+        """As in a process on trial, where not even a file in memory may be."""
+        program = f"""
+            import resource
+            from pathlib import Path
+            import numpy as np
+            from model.engine import open_engine
+            tiles = np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64)
+            expected = open_engine({name!r}, Path({str(folder)!r}), 1).logits(tiles)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+            found = open_engine({name!r}, Path({str(folder)!r}), 1).logits(tiles)
+            assert (found == expected).all(), (found, expected)
+            """
+        done = subprocess.run(
+            [sys.executable, "-c", dedent(program)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
 
 def test_grey_is_repeated_over_the_channels(steel_tiles):
     tiles = steel_tiles(4, 16)
@@ -232,6 +253,7 @@ def test_keras_engine_checks_the_layers_first(tmp_path):
 SERVE = """
 import sys
 from pathlib import Path
+from textwrap import dedent
 import numpy as np
 from model.__main__ import main
 from model.engine import open_engine
@@ -256,6 +278,7 @@ def test_serving_imports_no_tensorflow(tiny_models, make_file, steel_frame, tmp_
 WATCHED = """
 import sys, time
 from pathlib import Path
+from textwrap import dedent
 calls = []
 sys.addaudithook(lambda event, given: calls.append((event, given)) if event.startswith("socket.") else None)
 from model.engine import open_engine
@@ -281,6 +304,7 @@ WITHOUT = """
 import sys
 sys.modules["openvino"] = None
 from pathlib import Path
+from textwrap import dedent
 from model.engine import ENGINES, open_engine
 from model.errors import SteelsightError
 assert not ENGINES["openvino"].runs_here()
