@@ -22,6 +22,7 @@ import numpy.typing as npt
 from model.image import Frame
 from model.tiling import resize
 from training.dataset import Mask, TileSet
+from training.parts import Parts
 from training.scan import NO_DEFECT
 
 Kinds = npt.NDArray[np.str_]
@@ -74,7 +75,7 @@ class CropSampler:
         self._tile: int = tiles.tiles.shape[1]
         defects = _defect_shares(tiles)
         self._masked = {number: np.flatnonzero(surfaces[number].mask) for number, share in defects.items() if share}
-        self._reach = {number: _reach(surfaces[number].mask) for number in self._masked}
+        self._parts = {number: Parts(surfaces[number].mask, self._tile) for number in self._masked}
         self._defects: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number in self._masked:
             self._defects[surfaces[number].defect_type][surfaces[number].group].append(number)
@@ -101,16 +102,13 @@ class CropSampler:
         return self._tile_with_defect(self._of_type[kind].draw(rng), rng), kind
 
     def _tile_with_defect(self, number: int, rng: np.random.Generator) -> Frame:
-        surface, reach = self._surfaces[number], self._reach[number]
+        surface, parts = self._surfaces[number], self._parts[number]
         for _ in range(ATTEMPTS):
             side = self._side(surface, rng)
-            y, x = (
-                _between(max(0, first - side + 1), min(last, length - side), rng)
-                for (first, last), length in zip(reach, surface.frame.shape, strict=True)
-            )
-            window = slice(y, y + side), slice(x, x + side)
-            if np.count_nonzero(surface.mask[window]) >= self._min:
-                return self._sized(surface.frame[window])
+            if drawn := parts.draw(side, rng):
+                window = tuple(slice(first, first + side) for first in drawn)
+                if np.count_nonzero(surface.mask[window]) >= self._min:
+                    return self._sized(surface.frame[window])
         return self._from_grid(number, True, rng)
 
     @property
@@ -240,12 +238,6 @@ def _defect_shares(tiles: TileSet) -> dict[int, float]:
     return dict(zip(numbers.tolist(), shares.tolist(), strict=True))
 
 
-def _reach(mask: Mask) -> list[tuple[int, int]]:
-    """First and last row, and first and last column, with a masked pixel."""
-    marked = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    return [(int(places[0]), int(places[-1])) for places in marked]
-
-
 def _any(items: Sequence[Item] | npt.NDArray[np.intp], rng: np.random.Generator) -> Item:
     return items[_below(len(items), rng)]
 
@@ -253,7 +245,3 @@ def _any(items: Sequence[Item] | npt.NDArray[np.intp], rng: np.random.Generator)
 def _below(count: int, rng: np.random.Generator) -> int:
     """Any of 0 to count - 1. For single numbers `rng.integers` takes more than twice the time."""
     return int(rng.random() * count)
-
-
-def _between(first: int, last: int, rng: np.random.Generator) -> int:
-    return first + _below(last - first + 1, rng)

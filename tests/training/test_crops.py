@@ -118,6 +118,16 @@ def test_where_no_position_fits_by_chance_the_grid_does():
     assert (tiles[~defect] == 7).all()
 
 
+def test_two_defects_far_apart_are_both_seen_at_many_places():
+    mask = np.zeros((64, 4096), bool)
+    mask[36:40, 100:104] = mask[36:40, 4000:4004] = True
+    frame = np.where(mask, 200 + (np.arange(4096) < 2000), 10).astype(np.uint8)
+    tiles, kinds = sampler([Surface(frame, mask, "pit", "a")], defect_share=0.9).draw(600, np.random.default_rng(0))
+    for level in (200, 201):
+        places = {tuple(np.argwhere(tile == level)[0]) for tile in tiles[kinds != "none"] if (tile == level).any()}
+        assert len(places) > 80
+
+
 def test_the_generator_decides_alone():
     drawn = sampler([surface(10, "pit", "a"), surface(20, "none", "b")])
     first, second = (drawn.draw(32, np.random.default_rng(3))[0] for _ in range(2))
