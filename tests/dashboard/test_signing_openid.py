@@ -54,6 +54,8 @@ def test_the_company_account_leads_in_and_back_to_where_one_was(company, chromiu
     (session,) = (each for each in context.cookies() if each["name"] == "steelsight")
     assert session["httpOnly"] and session["sameSite"] == "Strict"
     page.get_by_role("button", name="Sign out").click()
+    # Signing out leads somewhere itself: two navigations at once may end in neither.
+    expect(page).to_have_title("Sign in · Steelsight")
 
     page.goto(f"{company.desk.url}/sign-in/openid")
     page.get_by_label("User").fill("otto")
