@@ -22,7 +22,7 @@ import numpy.typing as npt
 from model.image import Frame
 from model.tiling import resize
 from training.dataset import Mask, TileSet
-from training.parts import Parts
+from training.parts import Parts, between
 from training.scan import NO_DEFECT
 
 Kinds = npt.NDArray[np.str_]
@@ -243,5 +243,5 @@ def _any(items: Sequence[Item] | npt.NDArray[np.intp], rng: np.random.Generator)
 
 
 def _below(count: int, rng: np.random.Generator) -> int:
-    """Any of 0 to count - 1. For single numbers `rng.integers` takes more than twice the time."""
-    return int(rng.random() * count)
+    """Any of 0 to count - 1."""
+    return between(0, count - 1, rng)

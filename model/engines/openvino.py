@@ -176,8 +176,8 @@ def _read(file: Path) -> Any:
     content = read_onnx(file)
     try:
         copy = _in_memory(content)
-    # A process on trial may write nothing, nowhere.
-    except OSError:
+    # A process on trial may write nothing, nowhere, and only Linux has such files.
+    except (OSError, AttributeError):
         return _core().read_model(content, b"")
     # Of bytes the binding makes its copy with the interpreter's lock held: 9 ms in which every frame waits.
     with copy:
@@ -185,7 +185,7 @@ def _read(file: Path) -> Any:
 
 
 def _in_memory(content: bytes) -> BufferedWriter:
-    """An open file of that content that lies nowhere. Raises OSError."""
+    """An open file of that content that lies nowhere. Raises OSError, AttributeError."""
     with ExitStack() as opened:
         file = opened.enter_context(os.fdopen(os.memfd_create("network.onnx"), "wb"))
         file.write(content)
