@@ -77,7 +77,7 @@ bench: $(READY) $(ACTIVE)
 	$(call measure,serving,--models $(MODELS))
 	$(call measure,frames,--models $(MODELS))
 	$(call measure,decode,--json $(FIGURES)/decode.json)
-	$(call measure,swap,--models $(MODELS))
+	$(call measure,swap,--models $(MODELS) --between 0.5 5)
 	$(call measure,record,--models $(MODELS))
 	$(BIN)/python -m benchmarks.peers --models $(MODELS)
 

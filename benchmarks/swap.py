@@ -1,12 +1,13 @@
 """100 changes of model under load: replies lost or mislabelled, p99 beside the steady one, growth of memory.
 
-    python -m benchmarks.swap [--models DIR] [--swaps N] [--connections N] [--rounds N]
+    python -m benchmarks.swap [--models DIR] [--swaps N] [--between S ...] [--connections N] [--rounds N]
 
 A real server with a models folder of its own serves two versions in turn: copies of one network, the second calibrated
 otherwise, so that the probability in each reply tells which one computed it. Neither calls a frame: called frames are
 archived, and if one version alone did so its time would be taken for that of the swaps. The load generator
 shares the machine. Swaps and steady load take turns of the same length, and their p99 are compared round by round.
-Takes about three minutes.
+Opening a version takes its processor time whatever the pace: half a second apart it goes on during nearly half of all
+replies, five seconds apart during one in twenty. Takes about three minutes, twenty with `--between 5`.
 """
 
 import argparse
@@ -38,9 +39,10 @@ from model.artifact import MANIFEST, read_manifest, staging, write_manifest
 from model.registry import Registry, models_folder
 
 START_S = 120
-# Between two swaps: far more haste than any plant has.
+# From one swap to the next: far more haste than any plant has.
 BETWEEN_S = 0.5
-SETTLE_S = 1.0
+# A server returns the memory of a version at its next look at the registry, a second apart, when the last frame is done.
+SETTLE_S = 3.0
 
 
 @dataclass
@@ -64,6 +66,16 @@ class Round:
     steady_p99_ms: float
     swapping_p99_ms: float
     resident_mb: float
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Two versions that take turns: how many changes are counted, over how many rounds, and how far apart they are."""
+
+    names: tuple[str, str]
+    swaps: int
+    rounds: int
+    between_s: float
 
 
 def two_versions(source: Registry, version: str, models: Path) -> tuple[str, str]:
@@ -101,13 +113,13 @@ async def camera(port: int, request: bytes, stop: asyncio.Event, load: Load) -> 
     writer.close()
 
 
-async def swapping(port: int, request: bytes, connections: int, names: tuple[str, str], swaps: int) -> Load:
-    """Load while the versions take turns."""
+async def swapping(port: int, request: bytes, connections: int, turns: Turns) -> Load:
+    """Load during the swaps of one round."""
 
     async def swap() -> None:
-        for number in range(swaps):
-            await asyncio.to_thread(activate, port, names[(number + 1) % 2])
-            await asyncio.sleep(BETWEEN_S)
+        for number in range(max(2, turns.swaps // turns.rounds)):
+            await asyncio.to_thread(activate, port, turns.names[(number + 1) % 2])
+            await asyncio.sleep(turns.between_s)
 
     return await under_load(port, request, connections, swap())
 
@@ -132,13 +144,13 @@ def activate(port: int, version: str) -> None:
 
 
 async def measure(
-    port: int, server: int, request: bytes, connections: int, names: tuple[str, str], swaps: int, rounds: int
+    port: int, server: int, request: bytes, connections: int, turns: Turns
 ) -> tuple[list[Round], list[Load]]:
     """Swapping, steady, swapping, steady ...; the first round warms both versions up and counts for nothing."""
     loads: list[Load] = []
     seen = []
-    for number in range(rounds + 1):
-        swapped = await swapping(port, request, connections, names, max(2, swaps // rounds))
+    for number in range(turns.rounds + 1):
+        swapped = await swapping(port, request, connections, turns)
         steady = await under_load(port, request, connections, asyncio.sleep(swapped.seconds))
         loads += [swapped, steady]
         await asyncio.sleep(SETTLE_S)
@@ -202,12 +214,13 @@ def ready(port: int) -> bool:
     return True
 
 
-def result(rounds: list[Round], loads: list[Load], truth: dict[str, float], swaps: int) -> dict[str, Any]:
+def result(rounds: list[Round], loads: list[Load], truth: dict[str, float], turns: Turns) -> dict[str, Any]:
     """The figures that are claimed. A reply is mislabelled if its probability is not that of the version it names."""
     said = {(name, value) for load in loads for name, values in load.probabilities.items() for value in values}
     counted = rounds[1:]
     return {
-        "swaps": swaps,
+        "swaps": turns.swaps,
+        "between_s": turns.between_s,
         "failed": sum(load.failed for load in loads),
         "mislabelled": sorted((name, value) for name, value in said if abs(value - truth[name]) > 1e-5),
         "versions_seen": sorted({name for name, _ in said}),
@@ -226,7 +239,7 @@ def table(figures: dict[str, Any]) -> str:
         ("growth of memory", f"{figures['memory_growth_mb']:.1f} MB", "under 50 MB"),
     ]
     return "\n".join(
-        [f"| {figures['swaps']} swaps under load | measured | promised |", "|---|---|---|"]
+        [f"| {figures['swaps']} swaps, {figures['between_s']:g} s apart | measured | promised |", "|---|---|---|"]
         + [f"| {' | '.join(row)} |" for row in rows]
     )
 
@@ -236,6 +249,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=models_folder(), metavar="DIR")
     parser.add_argument("--swaps", type=int, default=100, help="counted ones (default: %(default)s)")
+    parser.add_argument(
+        "--between", type=float, nargs="+", default=[BETWEEN_S], metavar="S", help="seconds; each pace is measured"
+    )
     parser.add_argument("--connections", type=int, default=8, help="cameras (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=4, help="after one to warm up (default: %(default)s)")
     arguments = parser.parse_args()
@@ -248,18 +264,19 @@ def main() -> None:
     head = (
         f"POST /v1/inspect HTTP/1.1\r\nHost: bench\r\nContent-Type: image/png\r\nContent-Length: {png.tell()}\r\n\r\n"
     )
+    request = head.encode() + png.getvalue()
+    paces = []
     with tempfile.TemporaryDirectory() as home:
         models = Path(home) / "models"
         names = two_versions(source, version, models)
         truth = expected(models, names, png.getvalue())
-        with served(models, Path(home)) as (port, process):
-            request = head.encode() + png.getvalue()
-            rounds, loads = uvloop.run(
-                measure(port, process, request, arguments.connections, names, arguments.swaps, arguments.rounds)
-            )
-    figures = result(rounds, loads, truth, arguments.swaps)
-    print(table(figures))
-    keep_figures(arguments.models, "swap", figures)
+        for between_s in arguments.between:
+            turns = Turns(names, arguments.swaps, arguments.rounds, between_s)
+            with served(models, Path(home)) as (port, process):
+                rounds, loads = uvloop.run(measure(port, process, request, arguments.connections, turns))
+            paces.append(result(rounds, loads, truth, turns))
+    print("\n\n".join(map(table, paces)))
+    keep_figures(arguments.models, "swap", {"paces": paces})
 
 
 if __name__ == "__main__":

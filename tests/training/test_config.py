@@ -26,25 +26,26 @@ def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("preset", "blended", "noise"),
+    ("preset", "epochs", "blended", "scale", "noise"),
     [
-        ("steel-128-local", 0.5, 4.0),
-        ("steel-64-local", 0.0, 1.5),
-        ("steel-128-deeper", 0.5, 4.0),
-        ("steel-64-deeper", 0.0, 1.5),
+        ("steel-128-local", 12, 0.5, 0.2, 4.0),
+        ("steel-64-local", 60, 0.0, 0.0, 1.5),
+        ("steel-128-deeper", 12, 0.5, 0.2, 4.0),
+        ("steel-64-deeper", 60, 0.0, 0.0, 1.5),
     ],
 )
-def test_what_is_said_of_one_change_leaves_the_recipe_s_others(tmp_path, preset, blended, noise):
+def test_what_is_said_of_one_change_leaves_the_recipe_s_others(tmp_path, preset, epochs, blended, scale, noise):
     file = tmp_path / "experiment.toml"
     file.write_text(f'preset = "{preset}"\n[augmentation]\nflips = false\n')
     experiment = load_experiment(file, {})
     assert not experiment.augmentation.flips
-    assert experiment.augmentation.scale == 0.2
+    assert experiment.epochs == epochs
+    assert experiment.augmentation.scale == scale
     assert experiment.augmentation.noise == noise
     assert (experiment.synthetic_defects, experiment.moved_share) == (blended, 1)
-    file.write_text(f'preset = "{preset}"\nmoved_share = 0.25\n[augmentation]\nscale = 0\n')
+    file.write_text(f'preset = "{preset}"\nmoved_share = 0.25\n[augmentation]\nscale = 0.1\n')
     own = load_experiment(file, {})
-    assert (own.moved_share, own.augmentation.scale) == (0.25, 0)
+    assert (own.moved_share, own.augmentation.scale) == (0.25, 0.1)
 
 
 def test_a_network_of_ones_own(tmp_path):
