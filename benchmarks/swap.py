@@ -41,7 +41,7 @@ from model.registry import Registry, models_folder
 START_S = 120
 # From one swap to the next: far more haste than any plant has.
 BETWEEN_S = 0.5
-# A server returns the memory of a version at its next look at the registry, a second apart, when the last frame is done.
+# A server returns the memory of a version at its next look at the registry, a second apart, after its last frame.
 SETTLE_S = 3.0
 
 
