@@ -109,7 +109,7 @@ async def test_what_persons_say_teaches_the_model(line, known, start, as_png, tm
     first = trained(known, home)
     Registry(home / "models").activate(first)
 
-    async with start(home=home, models=home / "models", sample_ok=1.0) as running:
+    async with start(home=home, models=home / "models", sample_ok=1.0, sample_called=1.0) as running:
         await running.until_ready()
         http = running.http
 
