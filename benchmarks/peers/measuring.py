@@ -17,6 +17,8 @@ TOLERANCE = 1e-5
 CHECK_CONNECTIONS = 8
 # Before each measurement: batches of every size have then been seen once.
 WARM_SECONDS = 1.0
+# Some servers choose ports by themselves, and now and then two processes the same one: one failure is no verdict.
+TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -86,26 +88,34 @@ def _trial(
 
 
 def one_round(measured: Measured, model: Path, tiles: Tiles, connections: Sequence[int], seconds: float) -> None:
-    """Start the server anew with each chosen setting, and measure what that was chosen for."""
+    """Start the server anew with each chosen setting, and measure what that was chosen for, twice if it fails."""
     for label in dict.fromkeys(setting.label for setting in measured.chosen.values()):
         numbers = [number for number in connections if measured.chosen[number].label == label]
-        try:
-            _round_of(measured, measured.chosen[numbers[0]], model, tiles, numbers, seconds)
-        except NotMeasured as reason:
-            measured.reason = f"with {label}: {reason}"
-            return
+        for attempt in range(TRIES):
+            try:
+                _round_of(measured, measured.chosen[numbers[0]], model, tiles, numbers, seconds)
+                break
+            except NotMeasured as reason:
+                print(f"  {measured.contender.name} failed with {label}: {reason}", flush=True)
+                if attempt == TRIES - 1:
+                    measured.reason = f"with {label}: {reason}"
+                    return
 
 
 def _round_of(
     measured: Measured, setting: Setting, model: Path, tiles: Tiles, numbers: Sequence[int], seconds: float
 ) -> None:
+    rounds = {}
     with running(measured.contender, setting, measured.venv, model, tiles.bodies[0]) as server:
         _check(server.ask_all, tiles)
         for number in numbers:
             server.load(tiles.bodies[0], number, min(WARM_SECONDS, seconds))
-            measured.rounds.setdefault(number, []).append(server.load(tiles.bodies[0], number, seconds))
+            rounds[number] = server.load(tiles.bodies[0], number, seconds)
         weighed = {"start_seconds": server.start_seconds, "resident_mb": server.resident_mb()}
-        measured.servers.setdefault(setting.label, []).append(weighed)
+    # All of a round, or none of it.
+    for number, figures in rounds.items():
+        measured.rounds.setdefault(number, []).append(figures)
+    measured.servers.setdefault(setting.label, []).append(weighed)
 
 
 def _check(ask_all: Callable[[list[bytes], int], list[float]], tiles: Tiles) -> None:

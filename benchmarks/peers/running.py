@@ -216,5 +216,5 @@ def _proportional_bytes(pid: int) -> int:
 
 def _last_line(text: str) -> str:
     """Where a traceback says what went wrong."""
-    lines = [line.strip() for line in text.splitlines() if line.strip(" |+-")]
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line))]
     return lines[-1][:300] if lines else "it said nothing"

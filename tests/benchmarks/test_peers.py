@@ -1,5 +1,8 @@
 """The comparison with other servers: what it would install and start, and what it makes of the figures."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,22 @@ from benchmarks.peers.environments import REQUIREMENTS
 from benchmarks.peers.measuring import Measured
 from benchmarks.peers.report import Run, figures, plot, table
 
+ROOT = Path(__file__).parents[2]
+# A process of its own: whoever runs a peer ends all that it has started, and here that would be the other tests'.
+ONE_ROUND = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from benchmarks.peers.contenders import Contender, Setting
+from benchmarks.peers.measuring import Measured, Tiles, one_round
+
+here, starts, failing = sys.argv[1:]
+setting = Setting("as it is", {"PYTHONPATH": here, "FALTERS_IN": starts, "FALTERS": failing})
+server = Contender("Faltering", "faltering", "none.txt", "faltering", "/", (setting,))
+entry = Measured(server, Path(sys.prefix), chosen={1: setting, 2: setting})
+one_round(entry, Path("model.onnx"), Tiles([bytes(16)] * 3, np.full(3, 0.25)), [1, 2], 0.2)
+print(json.dumps([entry.reason, {number: len(rounds) for number, rounds in entry.rounds.items()}]))
+"""
 EVERYONE = contenders(Path("models"), ["onnx", "auto"])
 PEERS = [one for one in EVERYONE if not one.ours]
 
@@ -76,6 +95,29 @@ def test_who_was_not_measured_has_a_row_with_the_reason_and_no_ratio() -> None:
     text = table(_run(_entry(EVERYONE[0], [100, 100, 100]), refused))
     assert f"| 8 | {PEERS[1].name} | not measured: not installed: no such   thing | | | | | |" in text
     assert figures(_run(_entry(EVERYONE[0], [100] * 3), refused))["ratios"] == []
+
+
+@pytest.mark.parametrize(
+    ("failing", "reason", "rounds"),
+    [
+        (0, "", {"1": 1, "2": 1}),
+        (1, "", {"1": 1, "2": 1}),
+        (2, "with as it is: it ended with 1: the port is in use", {}),
+    ],
+)
+def test_a_server_that_fails_in_a_round_gets_one_more_try(
+    failing: int, reason: str, rounds: dict[str, int], tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_ROUND, str(Path(__file__).parent), str(starts), str(failing)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [reason, rounds]
+    assert done.stdout.count("Faltering failed with as it is") == failing
+    assert len(list(starts.iterdir())) == min(failing + 1, 2)
 
 
 def test_nobody_measured_still_makes_a_table_and_a_picture(tmp_path: Path) -> None:
