@@ -30,7 +30,7 @@ def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
     [
         ("steel-128-local", 12, 0.5, 0.2, 4.0),
         ("steel-64-local", 60, 0.0, 0.0, 1.5),
-        ("steel-128-deeper", 12, 0.5, 0.2, 4.0),
+        ("steel-128-deeper", 24, 0.5, 0.2, 4.0),
         ("steel-64-deeper", 60, 0.0, 0.0, 1.5),
     ],
 )
