@@ -25,16 +25,17 @@ def appearing(target: Path) -> Iterator[Path]:
     """
     remove_abandoned(target.parent)
     folder = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
-    folder.mkdir(mode=0o700)
-    with _held(folder):
-        try:
+    try:
+        # Made in here: Ctrl-C may come right after, and before anybody holds it.
+        folder.mkdir(mode=0o700)
+        with _held(folder):
             yield folder
             sync_folders(folder)
             folder.rename(target)
             sync_folder(target.parent)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def remove_abandoned(parent: Path) -> None:

@@ -1,6 +1,7 @@
 """What a backup holds, and that there is none unless it is whole."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from sqlalchemy import select, update
 from app import retention
 from app.archive import open_archive
 from app.backup.contents import read_manifest
-from app.backup.staging import PARTIAL
+from app.backup.staging import PARTIAL, appearing
 from app.backup.taking import LOST, take
 from app.backup.verifying import verify_backup
 from app.command import main
@@ -154,6 +155,17 @@ def test_one_that_is_stopped_leaves_nothing_that_looks_whole(home, tmp_path, how
     (home / "keys" / "large").unlink()
     assert main(["backup", str(target), "--home", str(home)]) == 0
     assert list(tmp_path.glob(f".*{PARTIAL}")) == []
+
+
+def test_ctrl_c_right_after_the_folder_was_made_leaves_none(tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    # The first thing that is done with the new folder; no signal hits that moment at will.
+    monkeypatch.setattr(fcntl, "flock", stopped)
+    with pytest.raises(KeyboardInterrupt), appearing(tmp_path / "saved"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 @contextlib.contextmanager
