@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,8 @@ def appearing(target: Path) -> Iterator[Path]:
     Files in it are to be flushed by whoever writes them (`copied`, `linked`); the folders' entries are flushed here.
     """
     remove_abandoned(target.parent)
-    folder = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
+    # Not by the process's number: two containers on one disk may have the same, and one would remove the other's.
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PARTIAL}")
     try:
         # Made in here: Ctrl-C may come right after, and before anybody holds it.
         folder.mkdir(mode=0o700)

@@ -168,6 +168,14 @@ def test_ctrl_c_right_after_the_folder_was_made_leaves_none(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_at_once_each_have_a_folder_of_their_own(tmp_path):
+    with appearing(tmp_path / "saved") as first:
+        with pytest.raises(ZeroDivisionError), appearing(tmp_path / "saved"):
+            _ = 1 / 0
+        assert first.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
 @contextlib.contextmanager
 def small_disk(folder, size):
     folder.mkdir()
