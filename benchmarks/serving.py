@@ -6,7 +6,7 @@ Requests carry one tile, as raw Mono8 or as PNG; the load generator shares the m
 the rounds, and the rounds of all rows are interleaved. With --against another checkout's server is measured in the
 same rounds, and the table has the ratio. For the overload frames of 1024 x 1024 px are offered, which cost a server
 much and the load generator little: at ten times the rate at which answers come (the peak), which is measured before
-and after. Takes about a minute and a half, and the overload's time.
+and after. Takes about a minute and a half, and one and a half times the overload's time.
 """
 
 import argparse
@@ -116,11 +116,12 @@ def _medians(rounds: list[Figures]) -> Figures:
 def overloaded(server: Server, request: Path, seconds: float) -> Figures:
     """The peak, what is answered and refused at ten times that, and how long a single frame takes before and after."""
     before = server.load(request, 1, 2)
-    peak = server.load(request, PEAK_CONNECTIONS, max(2, seconds / 4))["per_second"]
+    short = max(2, seconds / 4)
+    peak = server.load(request, PEAK_CONNECTIONS, short)["per_second"]
     offered = server.load(request, OVERLOAD_CONNECTIONS, seconds, OVERLOAD * peak)
     after = server.load(request, 1, 2)
     # On both sides of the overload: over a minute these machines drift by more than what refusing costs.
-    peak = statistics.mean([peak, server.load(request, PEAK_CONNECTIONS, max(2, seconds / 4))["per_second"]])
+    peak = statistics.mean([peak, server.load(request, PEAK_CONNECTIONS, short)["per_second"]])
     return {
         "peak_per_second": peak,
         "goodput_share": offered["per_second"] / peak,

@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 CHECK_CONNECTIONS = 8
 # Before each measurement: batches of every size have then been seen once.
 WARM_SECONDS = 1.0
-# Some servers choose ports by themselves, and now and then two processes the same one: one failure is no verdict.
+# Two servers that had started in their trial did not in one of three rounds: one failure is no verdict.
 TRIES = 2
 
 
@@ -91,15 +91,17 @@ def one_round(measured: Measured, model: Path, tiles: Tiles, connections: Sequen
     """Start the server anew with each chosen setting, and measure what that was chosen for, twice if it fails."""
     for label in dict.fromkeys(setting.label for setting in measured.chosen.values()):
         numbers = [number for number in connections if measured.chosen[number].label == label]
-        for attempt in range(TRIES):
+        failure = ""
+        for _ in range(TRIES):
             try:
                 _round_of(measured, measured.chosen[numbers[0]], model, tiles, numbers, seconds)
                 break
             except NotMeasured as reason:
-                print(f"  {measured.contender.name} failed with {label}: {reason}", flush=True)
-                if attempt == TRIES - 1:
-                    measured.reason = f"with {label}: {reason}"
-                    return
+                failure = f"with {label}: {reason}"
+                print(f"  {measured.contender.name} failed {failure}", flush=True)
+        else:
+            measured.reason = failure
+            return
 
 
 def _round_of(
