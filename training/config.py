@@ -217,7 +217,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "steel-64-local": _FAINT,
     "steel-128-line": _LOCAL,
     "steel-64-line": _LOCAL,
-    # Still gains where the smaller networks have stopped: docs/log.md, "Seven convolutions, given time".
+    # Its average precision still rises where that of the smaller network has stopped: docs/log.md.
     "steel-128-deeper": _LOCAL | {"epochs": 24},
     "steel-64-deeper": _FAINT,
     "rgb-224": {
