@@ -26,12 +26,11 @@ from training.hard_negatives import HardTiles
 from training.interrupt import Interruptions
 from training.logs import Log
 from training.losses import loss_of
+from training.optimizer import optimizer_of
 from training.progress import Progress
 from training.selection import validation_figures
 
 SCORING_BATCH = 64
-# A single bad batch early on must not undo the steps before it.
-LARGEST_GRADIENT = 1.0
 
 
 def fit(
@@ -104,21 +103,9 @@ def trained_network(network: NetworkConfig, run: Checkpoint, state: State) -> ke
 def compiled(network: NetworkConfig, experiment: Experiment, steps: int) -> keras.Model:
     """A fresh network that ends in logits, with its optimiser and loss, on all devices. steps: batches of an epoch."""
     keras.utils.set_random_seed(experiment.seed)
-    total = steps * experiment.epochs
-    rising = round(experiment.warm_up * total)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=experiment.learning_rate / max(1, rising),
-        decay_steps=max(1, total - rising),
-        warmup_target=experiment.learning_rate,
-        warmup_steps=rising,
-    )
     with strategy_on(training_devices()).scope():
         model = logits_model(build(network, inner=experiment.precision))
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay, clipnorm=LARGEST_GRADIENT)
-        if experiment.precision == "mixed_float16":
-            # Small gradients would be 0 in it. Keras would wrap it by itself, but then not load what it saved.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(optimizer=optimizer, loss=loss_of(experiment, network.outputs))
+        model.compile(optimizer=optimizer_of(experiment, steps), loss=loss_of(experiment, network.outputs))
     return model
 
 

@@ -132,9 +132,9 @@ SHAPES = {
     ],
     "steel-128-deeper": [
         ("rescale", (128, 128, 1)),
-        ("convolution_1", (64, 64, 32)),
-        ("normalization_1", (64, 64, 32)),
-        ("relu_1", (64, 64, 32)),
+        ("convolution_1", (128, 128, 32)),
+        ("normalization_1", (128, 128, 32)),
+        ("relu_1", (128, 128, 32)),
         ("pool_1", (32, 32, 32)),
         ("convolution_2", (32, 32, 64)),
         ("normalization_2", (32, 32, 64)),

@@ -23,6 +23,8 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_
 def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
     assert load_experiment(None, {"preset": "rgb-224"}).epochs == 20
     assert load_experiment(None, {"preset": "rgb-224", "epochs": 3}).epochs == 3
+    assert load_experiment(None, {"preset": "steel-128-deeper"}).optimizer == "muon"
+    assert load_experiment(None, {"preset": "steel-128-deeper", "optimizer": "adamw"}).optimizer == "adamw"
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
     [
         ("steel-128-local", 12, 0.5, 0.2, 4.0),
         ("steel-64-local", 60, 0.0, 0.0, 1.5),
-        ("steel-128-deeper", 24, 0.5, 0.2, 4.0),
+        ("steel-128-deeper", 12, 0.5, 0.2, 4.0),
         ("steel-64-deeper", 60, 0.0, 0.0, 1.5),
     ],
 )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
 SEVERAL = """
@@ -19,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from test_fit import experiment, started, train
 
-settings = experiment(3)
+settings = experiment(3).model_copy(update={"optimizer": sys.argv[2]})
 run = started(Path(sys.argv[1]) / "run", settings)
 state = train(run, settings)
 last, kept = run.load_last(state), run.load_best(state)
@@ -35,9 +37,10 @@ print(json.dumps({
 """
 
 
-def test_every_batch_is_shared_out_over_all_devices(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_every_batch_is_shared_out_over_all_devices(optimizer, tmp_path):
     """Two halves of this CPU."""
-    command = [sys.executable, "-c", SEVERAL, tmp_path]
+    command = [sys.executable, "-c", SEVERAL, tmp_path, optimizer]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "training on 2 devices" in done.stderr

@@ -103,14 +103,15 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(fitted, tmp_path):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_half_precision_resumes_and_what_is_kept_is_float32(policy, tmp_path, seeded_network):
+def test_half_precision_resumes_and_what_is_kept_is_float32(policy, optimizer, tmp_path, seeded_network):
     import keras
 
     from training.fit import compiled, trained_network
 
     network = NETWORK.model_copy(update={"blocks": (*NETWORK.blocks, Block(filters=6, normalize=True))})
-    settings = experiment(4).model_copy(update={"precision": policy, "network": network})
+    settings = experiment(4).model_copy(update={"precision": policy, "optimizer": optimizer, "network": network})
     fresh = compiled(network, settings, 4)
     half = {layer.name for layer in fresh.layers if layer.compute_dtype == policy.removeprefix("mixed_")}
     assert half == {"convolution_2"}
