@@ -16,7 +16,7 @@ LARGEST_GRADIENT = 1.0
 LENGTH_OF_STEP = 0.2
 
 
-class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]
+class KernelMuon(keras.optimizers.Muon):
     """Muon for convolutions: a kernel (height, width, in, out) is a matrix (height * width * in, out).
 
     Keras gives Muon's step to what has two dimensions alone, and nearly all weights here are kernels. What is no

@@ -35,14 +35,9 @@ def name(variable) -> str:
 def test_a_kernel_moves_as_far_in_every_direction_whatever_its_gradient(kernel, factor):
     change = step("muon", factor)[kernel]
     matrix = change.reshape(-1, change.shape[-1])
+    # So long are the steps that AdamW comes to take, which are 0.2 to 0.4 for each weight (Liu et al. 2025).
     singular = np.linalg.svd(matrix / np.sqrt(max(matrix.shape)), compute_uv=False)
     assert singular == pytest.approx(0.2, rel=0.5)
-
-
-def test_its_steps_are_about_as_long_as_those_of_adamw_become():
-    change = step("muon")["convolution_1/kernel"]
-    # AdamW's first step is 1 for every weight; after that, between 0.2 and 0.4 (Liu et al. 2025).
-    assert 0.1 < np.sqrt(np.mean(change**2)) < 0.4
 
 
 def test_what_is_no_kernel_and_the_logits_step_as_in_adamw():
