@@ -299,7 +299,7 @@ LINE_64_BLOCKS = (
 def _deeper(first_pool: int) -> tuple[Block, ...]:
     """Seven convolutions for a last map of 8 x 8: input sizes of 64 and 128 differ in the first pool only.
 
-    The first convolution looks at every pixel: with a stride it loses hair cracks. docs/log.md has the figures.
+    The first convolution looks at every pixel: with a stride it saw less of a hair crack. docs/log.md has the figures.
     """
     first = Block(filters=32, kernel=5, padding="same", pool_after=first_pool, normalize=True)
     blocks = [first]

@@ -218,7 +218,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "steel-64-local": _FAINT,
     "steel-128-line": _LOCAL,
     "steel-64-line": _LOCAL,
-    # What it learns faster it also knows of new surfaces, as the smaller networks do not: docs/log.md.
+    # What it learns faster it also knows of new surfaces; steel-128-local learned by heart: docs/log.md.
     "steel-128-deeper": _LOCAL | {"optimizer": "muon"},
     "steel-64-deeper": _FAINT,
     "rgb-224": {
