@@ -1,6 +1,7 @@
 """Finding inspections: whatever combines, every one that is wanted, once, newest first, by an index."""
 
 import itertools
+import math
 import random
 from datetime import timedelta
 
@@ -60,11 +61,11 @@ def fulfils(row, wanted):
     )
 
 
-def pages(connection, wanted, limit, **options):
+def pages(connection, wanted, limit, patience_s):
     """All pages, and how many there were."""
     before, numbers, count = END, [], 0
     while before is not None:
-        found = search.find(connection, wanted, limit, before, **options)
+        found = search.find(connection, wanted, limit, before, patience_s)
         assert len(found.numbers) <= limit
         assert found.before is None or found.before < before
         numbers, before, count = [*numbers, *found.numbers], found.before, count + 1
@@ -99,14 +100,14 @@ def test_all_that_is_wanted_is_found_once_newest_first(filled, monkeypatch, way)
         monkeypatch.setattr(search, "SHORT", 1)
         monkeypatch.setattr(search, "FIRST_SLICE", 7)
         monkeypatch.setattr(search, "LARGEST_SLICE", 40)
-    patience = {"patience_s": 0.0} if way == "impatient slices" else {}
+    patience_s = 0.0 if way == "impatient slices" else math.inf
     with filled.reading() as connection:
         rows = everything(connection)
         for wanted in [Wanted(), *combinations(60)]:
             expected = [row["number"] for row in rows if fulfils(row, wanted)]
-            numbers, count = pages(connection, wanted, 25, **patience)
+            numbers, count = pages(connection, wanted, 25, patience_s)
             assert numbers == expected, wanted
-            if not patience:
+            if patience_s:
                 # Pages are full but for the last, and none is asked for in vain.
                 assert count == max(1, -(-len(expected) // 25)), wanted
 
