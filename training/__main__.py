@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 
 from tqdm import tqdm
@@ -35,7 +36,7 @@ from training.importers import FORMATS, import_source
 from training.outcome import Outcome
 from training.prepare import labelled_records, require_binary
 from training.run import compare_versions, evaluate_version, train
-from training.scan import Record, fingerprint, scan
+from training.scan import Record, as_text, fingerprint, scan
 from training.teacher import require_teacher
 from training.validate import check
 
@@ -356,6 +357,8 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     _require_publishing(experiment, arguments.activate)
 
     data = arguments.data.resolve()
+    if as_text(data) != data.as_posix():
+        raise UsageFault(f"{as_text(data)} has bytes that are not UTF-8, so no run can name it; rename that folder")
     records = labelled_records(data, experiment)
     run = Run(
         version=new_version(experiment.preset), data=data, fingerprint=fingerprint(records), experiment=experiment
@@ -417,6 +420,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow's own start-up lines tell a plant engineer nothing; set before it is first imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = parser().parse_args(argv)
+    # A path is told as the bytes it is made of, which need not be UTF-8.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         exit_code: int = arguments.run(arguments)
     except UsageFault as error:

@@ -37,7 +37,7 @@ from training.prepare import (
     read_folder,
     require_binary,
 )
-from training.scan import NO_DEFECT, fingerprint
+from training.scan import NO_DEFECT, as_text, fingerprint
 from training.split import Part
 from training.teacher import teachers_split
 
@@ -124,7 +124,11 @@ def write_preview(data: Path, experiment: Experiment, out: Path, models: Path) -
         sheets = list(_sheets(prepared.crops, experiment, fit))
     off = [name for name in CHANGES if not getattr(experiment.augmentation, name)]
     off += [] if drawn_scale(experiment, fit) else ["scale"]
-    html = _environment().get_template(TEMPLATE).render(data=data.name, experiment=experiment, sheets=sheets, off=off)
+    html = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(data=as_text(Path(data.name)), experiment=experiment, sheets=sheets, off=off)
+    )
     for path in out.iterdir():
         path.unlink()
     for sheet in sheets:

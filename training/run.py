@@ -32,6 +32,7 @@ from training.prepare import (
 from training.publish import publish, publish_cross_fitted
 from training.recipe import fit_network
 from training.report import write_report
+from training.scan import as_text
 from training.split import Part
 from training.teacher import open_teacher, teachers_split
 
@@ -145,7 +146,7 @@ def examine_version(
     logits = inspector.logits(tiles.tiles)
     return Examination(
         manifest=manifest,
-        data=data.name,
+        data=as_text(Path(data.name)),
         records=records,
         fitting=fitting,
         tiles=tiles,

@@ -34,7 +34,7 @@ NO_DEFECT = "none"
 class Record:
     """One labelled image.
 
-    file: relative to the data folder, with forward slashes. defect_type: "none" for ok.
+    file: relative to the data folder, with forward slashes, as text (`as_text`). defect_type: "none" for ok.
     group: images that show the same piece of surface share it; None where nobody said.
     mask: the mask's path, or None where there is none.
     """
@@ -52,7 +52,7 @@ def scan(data: Path) -> list[Record]:
     if not data.is_dir():
         raise DataFault(f"{data} is not a folder; see data/README.md for how one is laid out")
     masks = _masks(data / MASKS_FOLDER)
-    records = {record.file: record for record in _from_folders(data, masks)}
+    records = _by_file(_from_folders(data, masks))
     records |= {record.file: record for record in _from_labels(data, masks)}
     if not records:
         raise DataFault(f"{data} holds no labelled images: put them below {data}/ok and {data}/defect")
@@ -76,11 +76,29 @@ def unread(data: Path, records: Iterable[Record]) -> dict[str, list[str]]:
     for path in sorted(set(files_below(data)) - read):
         suffix = path.suffix.lower()
         if suffix in OTHER_IMAGES:
-            found["format_not_read"].append(path.relative_to(data).as_posix())
+            found["format_not_read"].append(as_text(path.relative_to(data)))
         elif suffix in SUFFIXES:
             kind = "mask_unused" if (data / MASKS_FOLDER) in path.parents else "unlabelled"
-            found[kind].append(path.relative_to(data).as_posix())
+            found[kind].append(as_text(path.relative_to(data)))
     return dict(found)
+
+
+def as_text(path: PurePath) -> str:
+    r"""A path as text, for files, people and JSON: with forward slashes, bytes that are not UTF-8 written out.
+
+    >>> print(as_text(PurePath(os.fsdecode(b"ok/Fl\xe4che.png"))))
+    ok/Fl\xe4che.png
+    """
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _by_file(records: Iterable[Record]) -> dict[str, Record]:
+    found: dict[str, Record] = {}
+    for record in records:
+        if record.file in found:
+            raise DataFault(f"two images are called {record.file}, one of them in bytes that are not UTF-8; rename it")
+        found[record.file] = record
+    return found
 
 
 def _check_masks_are_not_shared(records: Iterable[Record]) -> None:
@@ -101,8 +119,7 @@ def fingerprint(records: Iterable[Record]) -> str:
     for record in records:
         mask = record.mask.read_bytes() if record.mask else b""
         for part in (record.file, record.label, record.defect_type, record.group or ""):
-            # A file name need not be UTF-8.
-            digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(part.encode() + b"\0")
         digest.update(hashlib.sha256(record.path.read_bytes()).digest() + hashlib.sha256(mask).digest())
     return digest.hexdigest()
 
@@ -121,7 +138,8 @@ def _from_folders(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
         yield _record(path.relative_to(data), path, "ok", NO_DEFECT, None, masks)
     for path in images_below(data / "defect"):
         file = path.relative_to(data)
-        defect_type = file.parts[1] if len(file.parts) > 2 else "defect"
+        parts = as_text(file).split("/")
+        defect_type = parts[1] if len(parts) > 2 else "defect"
         yield _record(file, path, "defect", _defect_type(defect_type, str(path)), None, masks)
 
 
@@ -181,7 +199,7 @@ def _is_file(path: Path) -> bool:
 def _record(
     file: PurePath, path: Path, label: Label, defect_type: str, group: str | None, masks: dict[str, Path]
 ) -> Record:
-    return Record(file.as_posix(), path, label, defect_type, group, masks.get(path.stem))
+    return Record(as_text(file), path, label, defect_type, group, masks.get(path.stem))
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,32 @@ def test_ctrl_c_keeps_the_best_epoch_and_resuming_ends_like_an_uninterrupted_run
     assert again.returncode == 2
     assert "is trained and published" in again.stderr
     assert json.loads(resumed.stdout.splitlines()[-1])["metrics"] == first["metrics"]
+
+
+def test_names_that_are_not_utf_8_are_trained_on_and_reported(folder, experiment, tmp_path):
+    """As a plant has them that names its images in Latin-1."""
+    data, models, report = tmp_path / os.fsdecode(b"Fl\xe4che"), tmp_path / "models", tmp_path / "report"
+    shutil.copytree(folder, data)
+    (data / "labels.csv").unlink()
+    for path in [path for path in data.rglob("*") if path.is_file()]:
+        path.rename(path.with_name(os.fsdecode(b"B\xe4nder_") + path.name))
+    options = ["--group-pattern", r"(B.*_coil\d+)", "--max-escape", 0.5, "--confidence", 0.5]
+    command = ["--config", experiment(2), "--models", models, *options]
+    refused = training("train", data, *command)
+    assert refused.returncode == 2
+    assert r"Fl\xe4che has bytes that are not UTF-8" in refused.stderr.splitlines()[-1]
+
+    trained = training("train", data.rename(tmp_path / "data"), *command)
+    assert trained.returncode == 0, trained.stderr
+    (tmp_path / "data").rename(data)
+    evaluated = training("evaluate", trained.stdout.strip(), data, "--models", models, "--report", report)
+    assert evaluated.returncode == 0, evaluated.stderr
+    page = (report / "report.html").read_text()
+    assert r"Fl\xe4che" in page
+    assert r"B\xe4nder_" in page
+    checked = training("check", data, "--report", tmp_path / "check")
+    assert checked.returncode in {0, 1}
+    assert "Traceback" not in checked.stderr
 
 
 def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp_path):

@@ -117,9 +117,18 @@ def test_a_defect_folder_cannot_be_called_none(tmp_path, write_image):
         scan(tmp_path)
 
 
-def test_file_names_need_not_be_utf_8(tmp_path, write_image):
-    write_image(tmp_path / "ok/a.png", 1).rename(os.fsdecode(os.fsencode(tmp_path / "ok") + b"/\xff.png"))
-    assert len(fingerprint(scan(tmp_path))) == 64
+def test_names_that_are_not_utf_8_are_written_out(tmp_path, write_image):
+    latin = Path(os.fsdecode(b"Kratz\xe4r"))
+    write_image(tmp_path / "defect" / latin / "a.png", 1)
+    (tmp_path / latin).with_suffix(".gif").write_bytes(b"")
+    records = scan(tmp_path)
+    assert [(record.file, record.defect_type) for record in records] == [(r"defect/Kratz\xe4r/a.png", r"Kratz\xe4r")]
+    assert unread(tmp_path, records) == {"format_not_read": [r"Kratz\xe4r.gif"]}
+    assert len(fingerprint(records)) == 64
+
+    write_image(tmp_path / "defect/Kratz\\xe4r/a.png", 2)
+    with pytest.raises(DataFault, match="two images are called"):
+        scan(tmp_path)
 
 
 def test_two_defect_images_cannot_share_a_mask(tmp_path, write_image):

@@ -18,7 +18,7 @@ from training.checks.finding import Finding, Severity
 from training.checks.page import PAGE
 from training.checks.shortcut import Shortcut
 from training.errors import UsageFault
-from training.scan import Record
+from training.scan import Record, as_text
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def write_report(folder: Path, data: Path, told: dict[str, Any], records: Sequen
     )
     labels = {label: sum(record.label == label for record in records) for label in ("ok", "defect")}
     counts = {severity.value: sum(found["severity"] == severity for found in findings) for severity in Severity}
-    html = page.render(data=data.name, told={**told, "findings": findings}, labels=labels, counts=counts)
+    html = page.render(data=as_text(Path(data.name)), told={**told, "findings": findings}, labels=labels, counts=counts)
     replace_text(folder / DATA_FILE, json.dumps(told, indent=2) + "\n")
     replace_text(folder / PAGE_FILE, html)
     return folder / PAGE_FILE
