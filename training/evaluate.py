@@ -287,8 +287,10 @@ def recall_at_false_calls(defect: Labels, probabilities: Probabilities, false_ca
 def _row(scores: Scores, name: str, chosen: Labels, values: Mapping[str, Values]) -> Row:
     verdict, group = scores.verdict[chosen], scores.group[chosen]
     groups = scores.groups(chosen)
-    metrics = {figure: interval(values[figure], groups) for figure in ("auroc", "average_precision")}
-    metrics |= {figure: _recall(values[figure], groups) for figure in RECALLS}
+    # These weigh defects against ok tiles, and one ok surface says as little of the next as one defect does.
+    fewer = min(groups, scores.groups(~scores.defect))
+    metrics = {figure: interval(values[figure], fewer) for figure in ("auroc", "average_precision")}
+    metrics |= {figure: _recall(values[figure], fewer) for figure in RECALLS}
     metrics["escape_rate"] = rate(verdict < 1, group)
     metrics["escape_rate_at_defect"] = rate(verdict < 2, group)
     return Row(name, int(chosen.sum()), groups, metrics)

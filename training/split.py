@@ -55,13 +55,16 @@ def _pool_the_rare(strata: dict[str, list[str]]) -> None:
 
 
 def _deal(count: int, shares: SplitShares) -> list[Part]:
-    """Parts for `count` groups in random order; train comes first when there are too few for all."""
-    test = min(max(round(count * shares.test), 1), count - 1)
-    threshold = min(max(round(count * shares.threshold), 1), count - 1 - test)
-    calibration = min(max(round(count * shares.calibration), 1), count - 1 - test - threshold)
-    train = count - test - threshold - calibration
-    parts = {Part.TRAIN: train, Part.CALIBRATION: calibration, Part.THRESHOLD: threshold, Part.TEST: test}
-    return [part for part, groups in parts.items() for _ in range(groups)]
+    """Parts for `count` groups in random order; where they are too few for all: train, test, threshold come first."""
+    wanted = {Part.TEST: shares.test, Part.THRESHOLD: shares.threshold, Part.CALIBRATION: shares.calibration}
+    left, dealt = count, {}
+    for waiting, (part, share) in zip((3, 2, 1), wanted.items(), strict=True):
+        # One stays for train and for each part that still waits, if there are so many.
+        spare = max(left - waiting, min(left - 1, 1))
+        dealt[part] = min(max(round(count * share), 1), spare)
+        left -= dealt[part]
+    dealt[Part.TRAIN] = left
+    return [part for part in Part for _ in range(dealt[part])]
 
 
 def rarest_types(records: Sequence[Record]) -> dict[str, str]:

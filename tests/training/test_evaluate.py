@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from model.verdict import Thresholds
 from training.evaluate import by_class, by_group, by_size, confusion, evaluate, recall_at_false_calls, rows
 from training.ranking import Scores, detection, figures
+from training.rates import clopper_pearson
 from training.resampling import MIN_GROUPS, Draws
 
 THRESHOLDS = Thresholds(review=0.5, defect=0.8)
@@ -119,6 +120,15 @@ def test_few_groups_give_figures_and_no_bootstrap_interval(groups):
     assert 0 < alone.value < 1
     assert alone.low is None
     assert alone.high is None
+
+
+def test_figures_against_ok_tiles_of_few_groups_have_no_interval_however_many_show_defects():
+    defect, probabilities, group = sample(20, 30)
+    few = defect | np.isin(group, [f"g{number}" for number in range(MIN_GROUPS - 1)])
+    found = evaluate(defect[few], probabilities[few], group[few], THRESHOLDS, 0)
+    assert [found[name].low for name in ("auroc", "average_precision", "recall_at_5pct_false_calls")] == [None] * 3
+    perfect = evaluate(defect[few], defect[few] * 0.9, group[few], THRESHOLDS, 0)["recall_at_5pct_false_calls"]
+    assert (perfect.value, perfect.low) == (1, pytest.approx(clopper_pearson(1.0, MIN_GROUPS - 1)[0]))
 
 
 def test_no_escape_among_few_groups_is_no_certainty():

@@ -69,6 +69,14 @@ def test_many_rare_types_still_reach_every_part(types, each):
     assert {part for group, part in parts.items() if groups[group] != ["none"]} == set(Part)
 
 
+@given(st.integers(4, 40), st.tuples(*[st.floats(0.01, 0.9)] * 3).filter(lambda shares: sum(shares) < 0.99))
+def test_whatever_the_shares_four_groups_reach_every_part(count, shares):
+    calibration, threshold, test = shares
+    given = SplitShares(calibration=calibration, threshold=threshold, test=test)
+    parts = split(records_of({str(n): ["none"] for n in range(count)}), given, seed=0)
+    assert set(parts.values()) == set(Part)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 20])
 def test_odd_shares_never_leave_training_without_groups(count):
     shares = SplitShares(calibration=0.8, threshold=0.1, test=0.05)
