@@ -13,7 +13,7 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,13 @@ from model.image import decode
 from training.errors import DataFault, UsageFault
 from training.importers.listing import UNNAMED_DEFECT, Listing, Remarks, SourceImage, printable, relative, remark
 from training.importers.masks import Mask, Undrawable
+from training.importers.names import OK_NAMES, plain
 from training.scan import LABELS_FILE, MASKS_FOLDER, NO_DEFECT
 
 COLUMNS = ("file", "label", "defect_type", "group", "source_file", "defect_types", "note")
 # File systems end names at 255 bytes; this leaves room for an ending and for a number that tells twins apart.
 LONGEST_NAME = 200
+MARKED_GOOD = "images with annotations that are named like good surface and mark no defect"
 
 
 @dataclass
@@ -139,7 +141,10 @@ def safe_name(text: str) -> str:
 def _write_image(image: SourceImage, stem: str, source: Path, data: Path, summary: ImportSummary) -> dict[str, str]:
     """Copy one image and write its mask; the row of labels.csv. Raises `Undrawable`."""
     file = relative(source, image.path)
-    drawn = _draw(image)
+    defects = tuple(region for region in image.regions if plain(region.defect_class) not in OK_NAMES)
+    drawn = _draw(replace(image, regions=defects))
+    if defects != image.regions:
+        remark(summary.remarks, MARKED_GOOD, file)
     if drawn and drawn.mask is not None and not drawn.mask.any() and image.empty_is_ok:
         drawn = None
     if drawn and (doubt := _doubt(drawn)):
@@ -196,9 +201,8 @@ def _doubt(drawn: Drawn) -> str | None:
 
 
 def _class_name(name: str) -> str:
-    """One line; `none` is how labels.csv says ok, so a defect cannot be called that."""
-    plain = printable(" ".join(name.split()))
-    return plain if plain not in ("", NO_DEFECT) else UNNAMED_DEFECT
+    """One line that is not empty."""
+    return printable(" ".join(name.split())) or UNNAMED_DEFECT
 
 
 def _write_mask(path: Path, mask: Mask) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from training.errors import DataFault
 from training.importers import import_source
+from training.importers.folder import MARKED_GOOD
 from training.importers.run_lengths import from_counts, unpack_counts
 
 CATEGORIES = [{"id": 1, "name": "scratch"}, {"id": 7, "name": "pit"}]
@@ -116,6 +117,18 @@ def test_listed_without_annotations_is_ok_and_not_listed_is_unlabelled(coco, sou
         "annotations whose image is missing": ["gone.jpg"],
         "images without an annotation": ["other.jpg"],
     }
+
+
+@pytest.mark.parametrize("name", ["ok", "OK", "none", " None ", "Good", "no defect"])
+def test_a_category_of_good_surface_marks_no_defect(coco, imported, name):
+    categories = [{"id": 1, "name": name}, {"id": 7, "name": "not ok"}]
+    boxes = [annotation(1, 1, bbox=[0, 0, 30, 30]), annotation(2, 7, bbox=[50, 0, 20, 20])]
+    coco([*boxes, {**boxes[0], "image_id": 2}], ("both.jpg", "good.jpg"), categories=categories)
+    done = imported("coco")
+    assert (done.rows["good.jpg"]["label"], done.rows["good.jpg"]["defect_types"]) == ("ok", "")
+    assert (done.rows["both.jpg"]["label"], done.rows["both.jpg"]["defect_types"]) == ("defect", "not ok 400 px")
+    assert done.mask("both.jpg").sum() == 400
+    assert done.summary.remarks == {MARKED_GOOD: ["both.jpg", "good.jpg"]}
 
 
 @pytest.mark.parametrize("shape", [{}, {"bbox": [3, 3, 0, 9]}, {"segmentation": [], "bbox": []}, {"segmentation": {}}])

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.classes import RESERVED
 from training.errors import DataFault, UsageFault
 from training.importers import FORMATS, import_source
 from training.importers.folder import safe_name, unique_stems
+from training.importers.names import OK_NAMES
 from training.scan import scan
 
 ROOT = Path(__file__).parents[3]
@@ -37,6 +39,10 @@ def test_a_safe_name_fits_a_file_system_and_is_its_own_safe_name(text):
     name = safe_name(text)
     assert 0 < len(name.encode()) <= 200
     assert safe_name(name) == name
+
+
+def test_no_importer_makes_a_class_that_training_refuses():
+    assert RESERVED <= OK_NAMES
 
 
 @pytest.mark.parametrize("written", [".", "../source", "../other/../source"])

@@ -155,11 +155,10 @@ def test_deep_nesting_does_not_harm(neu, source, imported):
 
 def test_class_names_from_a_file_stay_inside_the_folder(neu, imported):
     neu("a", [("../../escape", 1, 1, 9, 9)])
-    neu("b", [("none", 1, 1, 9, 9)], seed=1)
-    neu("c", [("rolled-in\n scale", 1, 1, 9, 9)], seed=2)
+    neu("b", [("rolled-in\n scale", 1, 1, 9, 9)], seed=1)
     done = imported("neu-det")
-    assert {row["defect_type"] for row in done.rows.values()} == {"../../escape", "defect", "rolled-in scale"}
-    assert {path.parent.name for path in done.data.rglob("*.jpg")} == {"_.._escape", "defect", "rolled-in_scale"}
+    assert {row["defect_type"] for row in done.rows.values()} == {"../../escape", "rolled-in scale"}
+    assert {path.parent.name for path in done.data.rglob("*.jpg")} == {"_.._escape", "rolled-in_scale"}
     assert all(record.label == "defect" for record in done.records)
 
 
