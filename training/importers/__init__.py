@@ -8,7 +8,7 @@ from training.importers import coco, gc10_det, kolektor, labelme, magnetic_tile,
 from training.importers.folder import ImportSummary, refuse_unfit, write
 from training.importers.listing import Listing
 
-# What the user calls it -> its reader. A reader looks at names and annotations and reads no pixel.
+# What the user calls it -> its reader. A reader looks at names and annotations and reads no image.
 FORMATS: dict[str, Callable[[Path], Listing]] = {
     "coco": coco.read,
     "folders": plain_folders.read,

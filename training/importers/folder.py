@@ -147,8 +147,9 @@ def _write_image(image: SourceImage, stem: str, source: Path, data: Path, summar
         remark(summary.remarks, MARKED_GOOD, file)
     if drawn and drawn.mask is not None and not drawn.mask.any() and image.empty_is_ok:
         drawn = None
-    if drawn and (doubt := _doubt(drawn)):
-        remark(summary.remarks, doubt, file)
+    for doubt in (image.doubt, _doubt(drawn)) if drawn else ():
+        if doubt:
+            remark(summary.remarks, doubt, file)
     folder = Path("defect", safe_name(drawn.primary)) if drawn else Path("ok")
     target = data / folder / (stem + image.path.suffix)
     target.parent.mkdir(parents=True, exist_ok=True)

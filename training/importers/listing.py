@@ -1,6 +1,6 @@
 """What every format reader hands over: images, the defect regions in each, and what had to stay behind.
 
-Readers look at annotations and file names only; no pixel is read here.
+Readers look at annotations and file names only; no image is read here.
 """
 
 import math
@@ -40,6 +40,7 @@ class SourceImage:
     note: provenance for the people who read labels.csv.
     size: (height, width) in px that the annotation was drawn on, None where it does not say.
     empty_is_ok: the masks decide; regions that draw no pixel are good surface, not a fault.
+    doubt: why a person should look at the defects although they are imported, "" where nothing says so.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class SourceImage:
     note: str = ""
     size: tuple[int, int] | None = None
     empty_is_ok: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

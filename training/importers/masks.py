@@ -1,4 +1,4 @@
-"""Annotated shapes -> masks: boxes, polygons, lines, circles, run lengths and mask files.
+"""Annotated shapes -> masks: boxes, polygons, lines, circles, run lengths, mask files and patches.
 
 Coordinates are px with (0, 0) at the upper left corner of the upper left pixel, x to the right and y down, so
 pixel (row, column) spans y in [row, row + 1] and x in [column, column + 1]. Whatever lies beyond the image is cut off.
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import SteelsightError
-from model.image import decode
+from model.image import Limits, decode
 from training.dataset import MASK_LEVEL
 
 Mask = npt.NDArray[np.bool_]
@@ -172,6 +172,31 @@ class MaskFile:
             raise Undrawable("images whose mask has another size")
         bright = grey >= MASK_LEVEL
         return bright if bright.any() else grey > 0
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A mask of a part of the image, whose upper left pixel is (row `top`, column `left`): what is not 0 is defect.
+
+    content: its image file. Not kept unfolded, for a few kilobytes may hold millions of pixels.
+    """
+
+    content: bytes
+    left: int
+    top: int
+
+    def unfold(self) -> Mask:
+        """bool (height, width) of the part. Raises `SteelsightError` for what is no image, or too large for one."""
+        return decode(self.content, Limits(min_side=1)) > 0
+
+    def draw(self, height: int, width: int) -> Mask:
+        """The mask on an image of height x width px."""
+        mask = np.zeros((height, width), np.bool_)
+        part = self.unfold()[max(0, -self.top) :, max(0, -self.left) :]
+        place = mask[max(0, self.top) :, max(0, self.left) :]
+        rows, columns = np.minimum(part.shape, place.shape)
+        place[:rows, :columns] = part[:rows, :columns]
+        return mask
 
 
 def _fill(points: npt.NDArray[np.float64], height: int, width: int) -> Mask:
