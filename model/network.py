@@ -8,9 +8,12 @@ Keras is imported only where a model is built: serving reads configurations with
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.layers import LARGEST_NUMBER, MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +23,8 @@ RESCALE, CENTRED, LEVELLED = (1 / 255, 0.0), (1 / 64, -2.0), (2.0, -2.0)
 # Of the means and variances that normalisation keeps for scoring. They begin at 0 and 1; grey of little contrast has
 # variances of 0.004, and with Keras's 0.99 a fit of 400 steps still holds 0.018 of that 1: it scores by chance.
 STATISTICS_MOMENTUM = 0.95
+# Numbers of four bytes that a published file has room for beside everything else that it holds.
+MAX_WEIGHTS = (MAX_WEIGHTS_BYTES - MAX_CONFIG_BYTES) // 4
 
 
 class Block(BaseModel):
@@ -80,6 +85,20 @@ class NetworkConfig(BaseModel):
         self.layers()
         return self
 
+    @model_validator(mode="after")
+    def _a_version_can_be_loaded(self) -> Self:
+        """Said of the network here and not, after hours of training, of its file: `model.layers` reads no larger."""
+        features, weights = self._features(), self.weights()
+        mend = "use larger strides or pools, more blocks, fewer dense_units, or global_pooling"
+        if features > LARGEST_NUMBER:
+            raise ValueError(f"layer flatten makes {features:,} numbers of a tile, at most {LARGEST_NUMBER:,}; {mend}")
+        if weights > MAX_WEIGHTS:
+            raise ValueError(
+                f"the network has {weights:,} weights ({4 * weights / 1e6:,.0f} MB), and a version at most "
+                f"{MAX_WEIGHTS:,}; its dense layer is given {features:,} numbers of a tile: {mend}"
+            )
+        return self
+
     def layers(self) -> list[Layer]:
         """Every layer after the input with its output shape, computed without Keras.
 
@@ -115,14 +134,29 @@ class NetworkConfig(BaseModel):
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward pass over one tile: convolutions and dense layers."""
         shapes = {layer.name: layer.shape for layer in self.layers()}
+        convolutions = sum(
+            math.prod(shapes[f"convolution_{number}"]) * block.kernel**2 * depth
+            for number, (block, depth) in enumerate(self._given(), start=1)
+        )
+        return convolutions + self._features() * self.dense_units + self.dense_units * self.outputs
+
+    def weights(self) -> int:
+        """Numbers that a version keeps of it: kernels, biases, and the four that normalisation has for each map."""
+        convolutions = sum(
+            block.filters * (block.kernel**2 * depth + (4 if block.normalize else 1)) for block, depth in self._given()
+        )
+        return convolutions + (self._features() + 1) * self.dense_units + (self.dense_units + 1) * self.outputs
+
+    def _given(self) -> Iterator[tuple[Block, int]]:
+        """Each block with how many maps its convolution is given."""
         depth: int = self.channels
-        total = 0
-        for number, block in enumerate(self.blocks, start=1):
-            depth = block.pooled(depth) if block.pool_before > 1 else depth
-            total += math.prod(shapes[f"convolution_{number}"]) * block.kernel**2 * depth
+        for block in self.blocks:
+            yield block, block.pooled(depth) if block.pool_before > 1 else depth
             depth = block.pooled(block.filters) if block.pool_after > 1 else block.filters
-        features = shapes["global_average" if self.global_pooling else "flatten"][0]
-        return total + features * self.dense_units + self.dense_units * self.outputs
+
+    def _features(self) -> int:
+        """How many numbers the dense layer is given."""
+        return next(layer.shape[0] for layer in self.layers() if layer.name in ("flatten", "global_average"))
 
 
 def build(config: NetworkConfig, inner: str | None = None) -> keras.Model:

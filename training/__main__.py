@@ -4,6 +4,7 @@ Exit code 0 done, 1 a fault in the data or model, 2 wrong usage, 130 stopped by 
 """
 
 import argparse
+import errno
 import json
 import os
 import shlex
@@ -59,6 +60,12 @@ EXPERIMENT_FLAGS = (
 )
 
 GROUP_PATTERN_HELP = "its brackets name the group in file names, where labels.csv names none, such as '(coil[0-9]+)_'"
+
+# How to ask for less, told where there was too little.
+LESS_MEMORY = "close other programs, or state a larger stride, a smaller batch_size, fewer filters or dense_units"
+LESS_DISK = "make room, or cut fewer tiles: state a larger stride (left out, it is half a tile)"
+# What the system calls a lack of either: of room on the disk, in a quota, or in one file.
+LESS = {errno.ENOMEM: LESS_MEMORY} | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), LESS_DISK)
 
 # Enough to see what a finding is about without scrolling past the others.
 FILES_SHOWN = 5
@@ -436,9 +443,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except OSError as error:
         # A folder that cannot be read or written, or a full disk: the system's own words name the file.
-        print(f"error: {error}", file=sys.stderr)
+        advice = f"; {LESS[error.errno]}" if error.errno in LESS else ""
+        print(f"error: {error}{advice}", file=sys.stderr)
+        return EXIT_FAULT
+    except _memory_errors() as error:
+        # TensorFlow's own words are many lines about its graph.
+        told = f" ({error})" if isinstance(error, MemoryError) and str(error) else ""
+        print(f"error: memory ran out{told}; {LESS_MEMORY}", file=sys.stderr)
         return EXIT_FAULT
     return exit_code
+
+
+def _memory_errors() -> tuple[type[Exception], ...]:
+    """What a lack of memory is raised as; TensorFlow has an error of its own, in commands that have imported it."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (MemoryError, tensorflow.errors.ResourceExhaustedError) if tensorflow else (MemoryError,)
 
 
 def leave(exit_code: int) -> None:

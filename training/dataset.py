@@ -27,6 +27,8 @@ MASK_LEVEL = 128
 # Threads that read and decode, which waits for the disk and not for the interpreter's lock; and surfaces read ahead:
 # the largest image takes 128 MB with its mask.
 READERS, READ_AHEAD = 2, 4
+# Tiles cut and labelled at once: with their masks 8 MB at 128 px. A small stride cuts gigabytes from one image.
+BATCH_TILES = 256
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,9 @@ class Surfaces:
         """Keep one; uint8 and bool of the same shape (height, width)."""
         height, width = frame.shape
         self._at[number] = self._file.tell(), (height, width)
-        frame.tofile(self._file)
-        mask.tofile(self._file)
+        # Not `tofile`: of a full disk it says how many bytes it wrote, and not that it is full.
+        self._file.write(frame.data)
+        self._file.write(mask.data)
 
     def __getitem__(self, number: int) -> tuple[Frame, Mask]:
         """Frame and mask of a record that was added; not to be written to. Raises KeyError for one that was not."""
@@ -121,10 +124,10 @@ def cut(
 ) -> TileSet:
     """Cut and label all records; the tiles lie in an unnamed file below `scratch`, so memory stays bounded.
 
-    keep: is given the surface of every record that could be used.
+    keep: is given the surface of every record that could be used. Raises `OSError` where the disk is full.
     """
     left_out: Counter[str] = Counter()
-    counts: list[int] = []
+    counts = np.zeros(len(records), np.intp)
     defect: list[npt.NDArray[np.bool_]] = []
     masked: list[npt.NDArray[np.intp]] = []
     with tempfile.TemporaryFile(dir=scratch) as file:
@@ -134,17 +137,16 @@ def cut(
                 frame, mask = read.result()
             except (SteelsightError, _Unusable) as error:
                 left_out[error.args[0] if isinstance(error, _Unusable) else "images that cannot be read"] += 1
-                counts.append(0)
                 continue
             if keep is not None:
                 keep.add(number, frame, mask)
-            tiles, labels, pixels = _label_tiles(frame, mask, fitting, min_defect_pixels, left_out)
-            tiles.tofile(file)
-            counts.append(len(tiles))
-            defect.append(labels)
-            masked.append(pixels)
+            for tiles, labels, pixels in _label_tiles(frame, mask, fitting, min_defect_pixels, left_out):
+                file.write(tiles.data)
+                counts[number] += len(tiles)
+                defect.append(labels)
+                masked.append(pixels)
         file.flush()
-        shape = (sum(counts), fitting.tile, fitting.tile)
+        shape = (int(counts.sum()), fitting.tile, fitting.tile)
         # The mapping outlives the closed file, and the space is returned when it is dropped, even after a crash.
         stored = np.memmap(file, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
     return TileSet(
@@ -171,16 +173,21 @@ def _read_ahead(records: Sequence[Record], fitting: Fitting) -> Iterator[Future[
 
 def _label_tiles(
     frame: Frame, mask: Mask, fitting: Fitting, min_defect_pixels: int, left_out: Counter[str]
-) -> tuple[Frame, npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Of one surface: tiles uint8 (n, tile, tile), labels bool (n,) and masked pixels (n,)."""
+) -> Iterator[tuple[Frame, npt.NDArray[np.bool_], npt.NDArray[np.intp]]]:
+    """Of one surface, batch by batch: tiles uint8 (n, tile, tile), labels bool (n,) and masked pixels (n,)."""
     if fitting.fit is Fit.RESIZE:
-        return frame[np.newaxis], np.array([mask.any()]), np.zeros(1, np.intp)
-    tiles, masked_pixels = _cover(frame, mask, fitting)
-    defect, ok = masked_pixels >= min_defect_pixels, masked_pixels == 0
-    if unclear := int((~defect & ~ok).sum()):
-        left_out[f"tiles with 1 to {min_defect_pixels - 1} masked pixels"] += unclear
-    chosen = defect | ok
-    return tiles[chosen], defect[chosen], masked_pixels[chosen]
+        yield frame[np.newaxis], np.array([mask.any()]), np.zeros(1, np.intp)
+        return
+    height, width = frame.shape
+    grid = TileGrid.cover(height, width, fitting.tile, fitting.stride)
+    pairs = zip(grid.batches(frame, BATCH_TILES), grid.batches(mask.view(np.uint8), BATCH_TILES), strict=True)
+    for tiles, masks in pairs:
+        masked_pixels = masks.sum(axis=(1, 2), dtype=np.intp)
+        defect, ok = masked_pixels >= min_defect_pixels, masked_pixels == 0
+        if unclear := int((~defect & ~ok).sum()):
+            left_out[f"tiles with 1 to {min_defect_pixels - 1} masked pixels"] += unclear
+        chosen = defect | ok
+        yield tiles[chosen], defect[chosen], masked_pixels[chosen]
 
 
 def surface(record: Record, fitting: Fitting) -> tuple[Frame, Mask]:
@@ -212,12 +219,3 @@ def _mask(record: Record, frame: Frame) -> npt.NDArray[np.bool_]:
     if not mask.any():
         raise _Unusable("defect images with an empty mask")
     return mask
-
-
-def _cover(frame: Frame, mask: Mask, fitting: Fitting) -> tuple[Frame, npt.NDArray[np.intp]]:
-    """All tiles of a frame of at least one tile, and the masked pixels in each."""
-    height, width = frame.shape
-    grid = TileGrid.cover(height, width, fitting.tile, fitting.stride)
-    tiles = np.concatenate(list(grid.batches(frame, len(grid))))
-    masks = np.concatenate(list(grid.batches(mask.view(np.uint8), len(grid))))
-    return tiles, masks.sum(axis=(1, 2), dtype=np.intp)

@@ -6,6 +6,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from model.artifact import MAX_FILE_BYTES
+from model.export import save_keras
+from model.layers import MAX_CONFIG_BYTES, check_layers
 from model.network import PRESETS, Block, NetworkConfig, build, logits_model
 
 SHAPES = {
@@ -229,7 +232,7 @@ class TestPresets:
     def test_shapes_and_parameters_in_keras(self, preset):
         model = build(PRESETS[preset])
         assert keras_shapes(model) == SHAPES[preset]
-        assert model.count_params() == PARAMETERS[preset]
+        assert model.count_params() == PRESETS[preset].weights() == PARAMETERS[preset]
         assert model.input_shape == (None, *SHAPES[preset][0][1])
 
 
@@ -287,6 +290,7 @@ class TestAnyConfiguration:
             assume(False)
         model = build(config)
         assert keras_shapes(model) == config.layers()
+        assert model.count_params() == config.weights()
         weights = {layer.name: sum(map(np.size, layer.get_weights())) for layer in model.layers}
         depth = channels
         for number, block in enumerate(stack, start=1):
@@ -317,6 +321,24 @@ class TestSizesThatVanish:
 
     def test_one_pixel_that_remains_is_enough(self):
         assert NetworkConfig(input_size=8, blocks=(Block(filters=1, kernel=7),)).layers()[2].shape == (1, 1, 1)
+
+
+class TestSizesThatNoVersionHas:
+    """What training refuses is what loading would refuse: `model.layers`."""
+
+    def test_the_weights_of_the_whole_file(self):
+        one = Block(filters=32)  # 127,008 numbers reach the dense layer.
+        assert 4 * NetworkConfig(blocks=(one,), dense_units=1005).weights() < MAX_FILE_BYTES - MAX_CONFIG_BYTES
+        with pytest.raises(ValidationError, match=r"127,772,381 weights \(511 MB\).*fewer dense_units"):
+            NetworkConfig(blocks=(one,), dense_units=1006)
+
+    def test_the_numbers_that_reach_the_dense_layer(self, tmp_path):
+        """A thousand pixels a side and one map: few weights, and a configuration that names too large a number."""
+        pixels = {"blocks": (Block(filters=1, kernel=1, pool_after=1),), "dense_units": 1}
+        save_keras(build(NetworkConfig(input_size=1000, **pixels)), tmp_path)
+        check_layers(tmp_path / "model.keras")
+        with pytest.raises(ValidationError, match="layer flatten makes 1,002,001 numbers"):
+            NetworkConfig(input_size=1001, **pixels)
 
 
 class TestVariants:

@@ -1,5 +1,7 @@
 """Tiles and their labels; and the pixels that training sees are the pixels that serving sees."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,6 +72,28 @@ def test_tiles_are_labelled_from_the_mask(tmp_path, write_image):
     assert tiles.left_out == {"tiles with 1 to 19 masked pixels": 1}
     assert tiles.file.tolist() == [0, 0, 0, 1]
     assert np.array_equal(tiles.tiles[0], decode((tmp_path / "defect/a.png").read_bytes())[:, :TILE])
+
+
+def test_a_small_stride_takes_disk_and_no_memory(tmp_path, write_image):
+    """Tiles of every position are 22 MB of one small image, and would be gigabytes of a large one."""
+    grey, mask = np.random.default_rng(0).integers(0, 256, (128, 256), np.uint8), np.zeros((128, 256), np.uint8)
+    mask[60:70, 100:140] = 255
+    write_image(tmp_path / "defect/a.png", grey)
+    write_image(tmp_path / "masks/a.png", mask)
+    records = with_groups(scan(tmp_path))
+    tracemalloc.start()
+    tiles = cut(records, Fitting(tile=TILE, stride=1), 20, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tiles.tiles.nbytes > 20e6
+    assert peak < tiles.tiles.nbytes / 4
+
+    windows, masks = (np.lib.stride_tricks.sliding_window_view(each, (TILE, TILE)) for each in (grey, mask > 0))
+    masked = masks.sum(axis=(2, 3)).ravel()
+    used = (masked == 0) | (masked >= 20)
+    assert tiles.masked.tolist() == masked[used].tolist()
+    assert np.array_equal(tiles.tiles, windows.reshape(-1, TILE, TILE)[used])
+    assert tiles.left_out == {"tiles with 1 to 19 masked pixels": np.count_nonzero(~used)}
 
 
 @pytest.mark.parametrize("fit", list(Fit))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -11,9 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.registry import Registry
+from training import __main__ as commands
 from training.__main__ import main
 from training.checkpoint import Checkpoint, Run
 from training.config import Experiment, SplitShares
@@ -258,6 +262,46 @@ def test_a_folder_without_enough_groups_is_a_fault_of_the_data(tmp_path, write_i
     done = training("train", tmp_path / "data", "--config", experiment(1), "--models", tmp_path / "models")
     assert done.returncode == 1
     assert "at least 4 groups" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda: np.empty((1 << 25, 1 << 25), np.uint8), "memory ran out (Unable to allocate 1.00 PiB"),
+        (lambda: tf.zeros((1 << 20, 1 << 20, 256)), "memory ran out; "),
+    ],
+    ids=["numpy", "tensorflow"],
+)
+def test_a_lack_of_memory_is_one_line_that_says_what_takes_less(monkeypatch, capsys, ask, told):
+    """A petabyte, which no machine has to give."""
+    monkeypatch.setattr(commands, "run_check", lambda arguments: ask())
+    assert main(["check", "anything"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {told}")
+    assert "a larger stride, a smaller batch_size" in line
+
+
+def test_a_full_disk_is_one_line_that_says_what_takes_less(folder, experiment, tmp_path):
+    """Of a file that may not grow past a megabyte the system says as much as of a disk that is full."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    command = ["train", folder, "--config", experiment(1), "--models", tmp_path / "models"]
+    done = training(*command, preexec_fn=limited)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "File too large; make room, or cut fewer tiles" in done.stderr.splitlines()[-1]
+
+
+def test_a_network_too_large_for_a_version_is_refused_before_anything_is_done(folder, tmp_path, capsys):
+    config = tmp_path / "wide.toml"
+    config.write_text("[network]\ndense_units = 65536\n[[network.blocks]]\nfilters = 32\n")
+    assert main(["train", str(folder), "--config", str(config), "--models", str(tmp_path / "home/models")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "weights" in line
+    assert "fewer dense_units" in line
+    assert not (tmp_path / "home/runs").exists(), "wrong usage must not leave a run behind"
 
 
 def test_help_names_every_command():

@@ -56,7 +56,7 @@ def survey(
         for signed in _signed(records, workers):
             for one in signed:
                 signatures.append(one[0] if one else None)
-                (one[1] if one else np.zeros((SIDE, SIDE), np.int8)).tofile(file)
+                file.write((one[1] if one else np.zeros((SIDE, SIDE), np.int8)).data)
             on_images(len(signed))
         file.flush()
         # The mapping outlives the closed file, and the space is returned when it is dropped, even after a crash.
