@@ -7,8 +7,8 @@ import csv
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
@@ -36,7 +36,7 @@ class Record:
 
     file: relative to the data folder, with forward slashes, as text (`as_text`). defect_type: "none" for ok.
     group: images that show the same piece of surface share it; None where nobody said.
-    mask: the mask's path, or None where there is none.
+    mask: the mask's path, or None where there is none; that of an ok image and a defect of one name is the defect's.
     """
 
     file: str
@@ -56,8 +56,7 @@ def scan(data: Path) -> list[Record]:
     records |= {record.file: record for record in _from_labels(data, masks)}
     if not records:
         raise DataFault(f"{data} holds no labelled images: put them below {data}/ok and {data}/defect")
-    _check_masks_are_not_shared(records.values())
-    return [records[file] for file in sorted(records)]
+    return _with_masks_of_their_own([records[file] for file in sorted(records)])
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -101,7 +100,11 @@ def _by_file(records: Iterable[Record]) -> dict[str, Record]:
     return found
 
 
-def _check_masks_are_not_shared(records: Iterable[Record]) -> None:
+def _with_masks_of_their_own(records: Sequence[Record]) -> list[Record]:
+    """A mask shows where a defect is, so it is of the defect of its name; of an ok image only where there is none.
+
+    Raises `DataFault` where two defects have one name.
+    """
     owners: dict[Path, str] = {}
     for record in records:
         if record.label == "defect" and record.mask:
@@ -111,6 +114,9 @@ def _check_masks_are_not_shared(records: Iterable[Record]) -> None:
                     "be of one of them; give every image a name of its own"
                 )
             owners[record.mask] = record.file
+    return [
+        replace(record, mask=None) if record.label == "ok" and record.mask in owners else record for record in records
+    ]
 
 
 def fingerprint(records: Iterable[Record]) -> str:

@@ -139,6 +139,16 @@ def test_two_defect_images_cannot_share_a_mask(tmp_path, write_image):
         scan(tmp_path)
 
 
+def test_a_mask_is_of_the_defect_where_an_ok_image_has_its_name_too(tmp_path, write_image):
+    write_image(tmp_path / "ok/0.png", 1)
+    write_image(tmp_path / "defect/scratch/0.png", 2)
+    mask = write_image(tmp_path / "masks/0.png", 3)
+    assert {record.file: record.mask for record in scan(tmp_path)} == {"ok/0.png": None, "defect/scratch/0.png": mask}
+    # By label, not by folder.
+    (tmp_path / "labels.csv").write_text("file,label\nok/0.png,defect\ndefect/scratch/0.png,ok\n")
+    assert {record.file: record.mask for record in scan(tmp_path)} == {"ok/0.png": mask, "defect/scratch/0.png": None}
+
+
 def test_linked_folders_are_followed_without_loops_and_once(tmp_path, write_image):
     data, archive = tmp_path / "data", tmp_path / "archive"
     write_image(archive / "coil 7/a.png", 1)

@@ -154,6 +154,13 @@ def test_an_empty_mask_on_an_ok_image_is_no_fault(folder, write_image):
     assert kinds(folder) == {}
 
 
+def test_ok_and_defect_images_may_be_named_alike(folder):
+    """Numbered from 0 in each folder: the masks are the defects'."""
+    for number in range(MIN_GROUPS + 1):
+        (folder / f"ok/ok{number}.png").rename(folder / f"ok/pit{number}.png")
+    assert kinds(folder) == {}
+
+
 def test_too_few_groups_say_how_many_are_missing(folder):
     for number in range(2):
         (folder / f"defect/pit/pit{number}.png").unlink()
