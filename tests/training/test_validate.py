@@ -88,6 +88,14 @@ def saturated(folder, write):
     write(folder / "ok/ok0.png", np.where(np.arange(40) < 10, 255, grey(0)).astype(np.uint8))
 
 
+def in_16_bits(folder, times, suffix=".png"):
+    """Every image stored in 16 bits, its grey values so many times as large."""
+    for file in [*folder.glob("ok/*.png"), *folder.glob("defect/**/*.png")]:
+        deep = np.asarray(Image.open(file)).astype(np.uint16) * np.uint16(times)
+        file.unlink()
+        Image.fromarray(deep).save(file.with_suffix(suffix))
+
+
 PLANTED = {
     "unreadable": corrupt,
     "labelled_both_ways": both_ways,
@@ -106,6 +114,7 @@ PLANTED = {
     "duplicate": lambda folder, write: write(folder / "ok/copy.png", grey(0)),
     "constant": lambda folder, write: write(folder / "ok/ok0.png", WHITE),
     "saturated": saturated,
+    "depth_unused": lambda folder, write: in_16_bits(folder, 16),
     "mixed_sizes": lambda folder, write: write(folder / "ok/ok0.png", grey(0, (40, 48))),
     "mixed_depths": lambda folder, write: write(folder / "ok/ok0.png", grey(0).astype(np.uint16) * 257),
 }
@@ -125,6 +134,20 @@ def test_every_kind_is_documented():
     page = (Path(__file__).parents[2] / "docs/check.md").read_text()
     others = {"mixed_sizes", "mixed_depths", "too_few_groups", "too_few_groups_of_type", "class_imbalance", "shortcut"}
     assert {kind for kind in set(KINDS) | others if f"| `{kind}` |" not in page} == set()
+
+
+def test_twelve_bits_in_a_tiff_of_sixteen_are_told_too(folder):
+    in_16_bits(folder, 16, ".tif")
+    found = kinds(folder)
+    assert found.keys() == {"depth_unused"}
+    assert len(found["depth_unused"]) == 2 * (MIN_GROUPS + 1)
+
+
+def test_dark_images_of_a_camera_that_fills_16_bits_are_not_told(folder, write_image):
+    """All but one are as dark as 12 bits would be."""
+    in_16_bits(folder, 16)
+    write_image(folder / "ok/ok0.png", grey(0).astype(np.uint16) * 257)
+    assert "depth_unused" not in kinds(folder)
 
 
 def test_images_that_are_one_are_named_in_pairs(folder, write_image):

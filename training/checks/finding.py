@@ -66,6 +66,11 @@ KINDS: dict[str, tuple[Severity, str]] = {
     ),
     "mask_unused": (Severity.WARNING, "are masks of no image; name each mask after its image"),
     "constant": (Severity.WARNING, "have one grey value only"),
+    "depth_unused": (
+        Severity.WARNING,
+        "are 16 bit and no pixel of any exceeds 4095, which leaves 16 grey values: shift data of 12 bits left by 4 "
+        "before (times 16; of 10 bits by 6), or expose longer where the surface is as dark as that",
+    ),
     "saturated": (Severity.WARNING, "have more than a fifth of their pixels black or white; see to lamp and exposure"),
 }
 

@@ -3,11 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from model.image import SIXTEEN_BIT_MODES
 from model.quality import SATURATED_SHARE
 from training.checks.finding import Finding, Severity, finding
 from training.checks.signature import Signature
 from training.checks.survey import Survey
 
+# Decoding keeps the upper 8 of 16 bits: of 12 bits at the lower end so few grey values are left. Of 14 bits it is 64,
+# and a dim surface in 16 bits looks no different.
+GREYS_OF_12_BITS = 16
 # Sizes or types named in a message.
 NAMED = 3
 
@@ -32,6 +36,20 @@ def _faults(signature: Signature | None) -> Iterable[str]:
         yield "saturated"
     if signature.mask_fault:
         yield signature.mask_fault
+
+
+def depth_findings(seen: Survey) -> Iterable[Finding]:
+    """A camera's 12 bits or fewer, stored in 16 as they are.
+
+    All images of a pixel type share the camera's depth, but not their exposure: one that is brighter acquits the rest.
+    """
+    of_type: dict[str, dict[str, int]] = defaultdict(dict)
+    for record, found in zip(seen.records, seen.signatures, strict=True):
+        if found and found.pixel_type.split()[-1] in SIXTEEN_BIT_MODES:
+            of_type[found.pixel_type][record.file] = found.brightest
+    unused = [file for files in of_type.values() if max(files.values()) < GREYS_OF_12_BITS for file in files]
+    if unused:
+        yield finding("depth_unused", unused)
 
 
 def mixture_findings(seen: Survey) -> Iterable[Finding]:

@@ -27,6 +27,7 @@ class Signature:
     """What one readable image looks like, in about half a kilobyte.
 
     pixels: hash of size and grey values. pixel_type: container and Pillow's mode, as stored ("PNG I;16").
+    brightest: largest of the decoded grey values.
     brightness, contrast: mean and standard deviation of the grey values, 0 to 255; sharpness: mean absolute
     difference of neighbours across the rolling direction over contrast; dark, bright: share of pixels at 0 and
     at 255. Of a masked defect these are taken outside the mask, so that they tell of the light, not of the defect.
@@ -37,6 +38,7 @@ class Signature:
     height: int
     width: int
     pixel_type: str
+    brightest: int
     constant: bool
     brightness: float
     contrast: float
@@ -63,12 +65,14 @@ def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
     histogram = np.bincount(frame.ravel() if outside is None else frame[outside], minlength=256)
     brightness, contrast = _moments(histogram)
     count = histogram.sum()
+    brightest = int(frame.max())
     signature = Signature(
         pixels=hashlib.blake2b(repr(frame.shape).encode() + frame.tobytes(), digest_size=16).digest(),
         height=frame.shape[0],
         width=frame.shape[1],
         pixel_type=_pixel_type(data),
-        constant=int(frame.min()) == int(frame.max()),
+        brightest=brightest,
+        constant=int(frame.min()) == brightest,
         brightness=brightness,
         contrast=contrast,
         sharpness=_sharpness(frame, outside, contrast),
