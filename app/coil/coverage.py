@@ -1,22 +1,22 @@
 """What was seen of a coil and what was not: sequence numbers and strip positions -> gaps, with their reasons.
 
 Frames come as stretches: frames of one camera that followed each other in sequence and on the strip, in the order of
-their arrival. A whole undisturbed coil is one stretch a camera, whatever its length.
+their arrival. A whole undisturbed coil is one stretch a camera, whatever its length. Refused frames come one by one:
+what lies before, after or apart from all stretches is known of by them alone. What cannot be told to be inspected does
+not count as inspected.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
-# A frame that comes late was overtaken by those in flight beside it, or was sent again a moment later. A count that
-# falls farther than that, or to its beginning, began anew.
-LATE_FRAMES = 256
-BEGINNING = 1
-FALL_TO_BEGINNING = 16
+from app.coil.counting import Counted, Stretch, count, runs
+
 # Cameras do not send in step. While a coil is open, one that was heard so recently is not behind.
 SETTLING = timedelta(seconds=5)
 # A refused frame and its neighbours are told apart by time where sequence numbers come twice.
@@ -25,26 +25,18 @@ NEAR = timedelta(seconds=10)
 MAX_GAPS = 200
 
 
-class Stretch(NamedTuple):
-    """Frames of one camera without a break. None: the frames do not say."""
-
-    frames: int
-    first_sequence: int | None
-    last_sequence: int | None
-    first_mm: float | None
-    last_mm: float | None
-    first_at: datetime
-    last_at: datetime
-
-
 class Refused(NamedTuple):
-    """A frame that got no verdict."""
+    """A frame that got no verdict. inspected: it did get one later, which its request id tells of one that says neither
+    number nor place.
+    """
 
     camera_id: str | None
     code: str
     at: datetime
     sequence: int | None
     position_mm: float | None
+    side: str | None = None
+    inspected: bool = False
 
 
 class Reason(NamedTuple):
@@ -56,10 +48,12 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Gap:
-    """Frames or strip that nobody saw. Sequence numbers are inclusive; `frames` is how many are missing.
+    """Frames or strip that nobody saw. Sequence numbers are inclusive. Times are of the last frame before and the first
+    one after; where there is none, of the refused ones.
 
-    Without sequence numbers no frame is missing in the camera's own count: it took none there. Without mm no strip is
-    known to be missing. Times are of the last frame before and the first one after.
+    frames: how many are missing in the camera's own count, or were refused there if those are more; 0: it took none.
+    Without mm no strip is known to be missing. overlapped: nor is any; other frames show it, or the gap beside them has
+    it.
     """
 
     first_sequence: int | None
@@ -70,6 +64,7 @@ class Gap:
     started_at: datetime | None
     ended_at: datetime | None
     reasons: tuple[Reason, ...] = ()
+    overlapped: bool = False
 
     @property
     def length_mm(self) -> float:
@@ -79,7 +74,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class CameraCoverage:
-    """One camera over a whole coil. The gaps are in the order of the strip; `gap_count` counts those not listed too."""
+    """One camera over a whole coil. The gaps are in the order of the strip; `gap_count` counts those not listed too.
+
+    lost_unplaced: of the lost frames those of which nobody knows how much strip they are.
+    """
 
     camera_id: str | None
     side: str | None
@@ -91,6 +89,7 @@ class CameraCoverage:
     inspected_mm: float | None
     uninspected_mm: float | None
     lost: int
+    lost_unplaced: int
     duplicates: int
     out_of_order: int
     unnumbered: int
@@ -116,101 +115,15 @@ class CoilCoverage:
 
     @property
     def uninspected_share(self) -> float | None:
-        """0 to 1, of the length; of the frames where no position is known; None where nothing is."""
+        """0 to 1, of the length, or of the frames of the camera that lost most without a place, whichever is larger.
+
+        None where no frame that was inspected says where it lies or which one it is.
+        """
+        shares = [camera.lost_unplaced / max(camera.lost_unplaced + camera.frames, 1) for camera in self.cameras]
         if self.inspected_mm is not None and self.uninspected_mm is not None:
             missing = self.uninspected_mm + (self.unseen_mm or 0.0)
-            return missing / max(self.inspected_mm + missing, 1e-9)
-        numbered = [camera for camera in self.cameras if camera.first_sequence is not None]
-        lost = sum(camera.lost for camera in numbered)
-        seen = sum(camera.frames for camera in numbered)
-        return lost / (lost + seen) if numbered else None
-
-
-def runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
-    """A camera's numbered stretches, in order of arrival, cut where its count began anew.
-
-    A count that falls while the strip goes on began anew; one that falls while the strip goes back is a late frame.
-    Where positions do not tell, a fall by more than 256, or by 16 or more to 0 or 1, is a new beginning.
-
-    >>> at = datetime(2026, 1, 1)
-    >>> late = [Stretch(8, 1, 8, None, None, at, at), Stretch(1, 10, 10, None, None, at, at)]
-    >>> late.append(Stretch(1, 9, 9, None, None, at, at))
-    >>> anew = Stretch(5, 1, 5, 500.0, 600.0, at, at)
-    >>> [len(run) for run in runs(late)], [len(run) for run in runs([Stretch(9, 1, 9, 0.0, 100.0, at, at), anew])]
-    ([3], [1, 1])
-    """
-    found: list[list[Stretch]] = []
-    before: Stretch | None = None
-    for stretch in stretches:
-        if stretch.first_sequence is None:
-            continue
-        if before is None or _began_anew(before, stretch):
-            found.append([])
-        found[-1].append(stretch)
-        before = stretch
-    return found
-
-
-def _began_anew(before: Stretch, after: Stretch) -> bool:
-    assert before.last_sequence is not None
-    assert after.first_sequence is not None
-    fall = before.last_sequence - after.first_sequence
-    if fall <= 0:
-        return False
-    if before.last_mm is not None and after.first_mm is not None and before.first_mm is not None:
-        # A late frame lies before the end of what came last; a camera that was off for a moment lies behind it.
-        return after.first_mm >= before.last_mm
-    return fall > LATE_FRAMES or (after.first_sequence <= BEGINNING and fall >= FALL_TO_BEGINNING)
-
-
-class _Edge(NamedTuple):
-    """Missing sequence numbers, between the stretches that end and begin there."""
-
-    before: Stretch
-    after: Stretch
-    first: int
-    last: int
-
-
-class _Counted(NamedTuple):
-    """One run's sequence numbers."""
-
-    edges: list[_Edge]
-    first: int
-    last: int
-    duplicates: int
-    out_of_order: int
-
-
-def _counted(run: Sequence[Stretch]) -> _Counted:
-    frames, records, highest = 0, 0, None
-    for stretch in run:
-        first, last = _numbers(stretch)
-        frames += stretch.frames
-        # A frame that is no record on its arrival was overtaken, or is there twice.
-        records += stretch.frames if highest is None else max(0, last - max(highest, first - 1))
-        highest = last if highest is None else max(highest, last)
-    # Of those with one number the first to come goes first.
-    ordered = sorted(run, key=lambda stretch: _numbers(stretch)[0])
-    edges: list[_Edge] = []
-    top, distinct = ordered[0], 0
-    start, reached = _numbers(top)
-    for stretch in ordered[1:]:
-        first, last = _numbers(stretch)
-        if first > reached + 1:
-            edges.append(_Edge(top, stretch, reached + 1, first - 1))
-            distinct += reached - start + 1
-            start = first
-        if last > reached:
-            top, reached = stretch, last
-    distinct += reached - start + 1
-    return _Counted(edges, _numbers(ordered[0])[0], reached, frames - distinct, distinct - records)
-
-
-def _numbers(stretch: Stretch) -> tuple[int, int]:
-    assert stretch.first_sequence is not None
-    assert stretch.last_sequence is not None
-    return stretch.first_sequence, stretch.last_sequence
+            return max(missing / max(self.inspected_mm + missing, 1e-9), *shares)
+        return max(shares) if any(camera.first_sequence is not None for camera in self.cameras) else None
 
 
 def _places(stretch: Stretch) -> tuple[float, float]:
@@ -219,12 +132,15 @@ def _places(stretch: Stretch) -> tuple[float, float]:
     return stretch.first_mm, stretch.last_mm
 
 
+def _begins(stretch: Stretch) -> float:
+    return _places(stretch)[0]
+
+
 def _holes(placed: Sequence[Stretch], tolerance_mm: float) -> list[tuple[Stretch, Stretch]]:
-    """The pairs of stretches between which strip was not seen, in the order of the strip."""
+    """The pairs of stretches between which strip was not seen. placed: in the order of the strip, as the pairs are."""
     holes: list[tuple[Stretch, Stretch]] = []
-    ordered = sorted(placed, key=lambda stretch: _places(stretch)[0])
-    top = ordered[0] if ordered else None
-    for stretch in ordered[1:]:
+    top = placed[0] if placed else None
+    for stretch in placed[1:]:
         assert top is not None
         if _places(stretch)[0] > _places(top)[1] + tolerance_mm:
             holes.append((top, stretch))
@@ -234,14 +150,14 @@ def _holes(placed: Sequence[Stretch], tolerance_mm: float) -> list[tuple[Stretch
 
 
 class _Span(NamedTuple):
-    """Of one side: its first and last position, over all its cameras."""
+    """Of one side, over all its cameras: where its first frame begins and its last one ends, inspected or not."""
 
     first_mm: float
     last_mm: float
 
 
 class _Frame(NamedTuple):
-    """What holds for all cameras of a coil."""
+    """What holds for all cameras of a coil. open_until: when the latest frame came, while it is open."""
 
     open_until: datetime | None
     tolerance_mm: float
@@ -269,15 +185,19 @@ def cover(
     >>> told.inspected_mm, told.uninspected_mm, told.cameras[0].gaps[0].frames
     (1800.0, 200.0, 2)
     """
+    missed = [each for each in refused if not each.inspected]
     of_camera: dict[str | None, list[Refused]] = {camera_id: [] for camera_id in stretches}
-    for each in refused:
+    for each in missed:
         of_camera.setdefault(each.camera_id, []).append(each)
-    spans = _spans(stretches, sides)
-    frame = _Frame(None if closed else last_frame_at, tolerance_mm)
-    cameras = tuple(
-        _camera(camera_id, sides.get(camera_id), stretches.get(camera_id, ()), of_camera[camera_id], spans, frame)
+    heard = chain(() if last_frame_at is None else (last_frame_at,), (each.at for each in missed))
+    frame = _Frame(None if closed else max(heard, default=None), tolerance_mm)
+    frame_mm = _frame_mm(chain.from_iterable(stretches.values()))
+    taken = [
+        _Taken(camera_id, sides.get(camera_id), stretches.get(camera_id, ()), of_camera[camera_id], tolerance_mm)
         for camera_id in sorted(of_camera, key=lambda camera_id: (sides.get(camera_id) or "", camera_id or ""))
-    )
+    ]
+    spans = _spans(taken, frame_mm)
+    cameras = tuple(_camera(each, spans.get(each.side), frame) for each in taken)
     listed = tuple(replace(camera, gaps=_longest(camera.gaps)) for camera in cameras)
     if not spans:
         return CoilCoverage(listed, None, None, None, None, None)
@@ -309,59 +229,123 @@ def measure(intervals: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def _spans(
-    stretches: Mapping[str | None, Sequence[Stretch]], sides: Mapping[str | None, str | None]
-) -> dict[str | None, _Span]:
+class _Taken:
+    """One camera's frames: those seen, in runs of its count and along the strip, and those refused.
+
+    among: refused frames within what was seen, which are in its gaps, or were sent again. early, late: before and after
+    all that was seen; of a camera of which nothing was seen all are late. apart: nobody knows where.
+    """
+
+    def __init__(
+        self,
+        camera_id: str | None,
+        side: str | None,
+        stretches: Sequence[Stretch],
+        refused: Iterable[Refused],
+        tolerance_mm: float,
+    ) -> None:
+        self.camera_id = camera_id
+        self.side = side
+        self.stretches = stretches
+        self.counted = [count(run) for run in runs(stretches)]
+        # Of those that begin at one place the first to come goes first.
+        self.placed = sorted((stretch for stretch in stretches if stretch.first_mm is not None), key=_begins)
+        self.reached = max(self.placed, key=lambda stretch: _places(stretch)[1], default=None)
+        self._tolerance_mm = tolerance_mm
+        self.among: list[Refused] = []
+        self.early: list[Refused] = []
+        self.late: list[Refused] = []
+        self.apart: list[Refused] = []
+        lists = {-1: self.early, 0: self.among, 1: self.late, None: self.apart}
+        for each in refused:
+            lists[self._where(each) if stretches else 1].append(each)
+
+    def _where(self, refused: Refused) -> int | None:
+        """-1 before all that was seen, 0 among it, 1 behind it; None if that cannot be told.
+
+        A place outside of what was seen tells more than a number: a count may have begun anew.
+        """
+        place, number = self._where_placed(refused), self._where_numbered(refused)
+        return place if place or number is None else number
+
+    def _where_placed(self, refused: Refused) -> int | None:
+        if refused.position_mm is None or self.reached is None:
+            return None
+        # By where it begins: a last frame that was sent again may be shorter than others.
+        begins = refused.position_mm + self._tolerance_mm
+        return (begins >= _places(self.reached)[1]) - (begins < _begins(self.placed[0]))
+
+    def _where_numbered(self, refused: Refused) -> int | None:
+        if refused.sequence is None or not self.counted:
+            return None
+        # Of several runs that one is meant which is nearest in time.
+        behind = bisect_right(self.counted, refused.at, key=lambda run: run.first_at)
+        run = min(self.counted[max(behind - 1, 0) : behind + 1], key=lambda run: _apart(run, refused.at))
+        where = (refused.sequence > run.last) - (refused.sequence < run.first)
+        outermost = {-1: self.counted[0], 0: run, 1: self.counted[-1]}
+        return where if outermost[where] is run else None
+
+    def ends(self, frame_mm: float | None) -> Iterator[float]:
+        """Where on the strip its frames begin and end. frame_mm: how long a frame is of which nobody knows."""
+        for stretch in self.placed:
+            yield from _places(stretch)
+        length_mm = _frame_mm(self.placed) or frame_mm
+        for each in (*self.early, *self.late):
+            if each.position_mm is not None and length_mm is not None:
+                yield from (each.position_mm, each.position_mm + length_mm)
+
+
+def _apart(run: Counted, at: datetime) -> timedelta:
+    return max(run.first_at - at, at - run.last_at, timedelta())
+
+
+def _frame_mm(stretches: Iterable[Stretch]) -> float | None:
+    """How much strip a frame shows, on average."""
+    placed = [stretch for stretch in stretches if stretch.first_mm is not None]
+    frames = sum(stretch.frames for stretch in placed)
+    return sum(last - first for first, last in map(_places, placed)) / frames if frames else None
+
+
+def _spans(taken: Iterable[_Taken], frame_mm: float | None) -> dict[str | None, _Span]:
     spans: dict[str | None, _Span] = {}
-    for camera_id, seen in stretches.items():
-        placed = [_places(stretch) for stretch in seen if stretch.first_mm is not None]
-        if placed:
-            side = sides.get(camera_id)
-            ends = [*placed, spans[side]] if side in spans else placed
-            spans[side] = _Span(min(end[0] for end in ends), max(end[1] for end in ends))
+    for camera in taken:
+        ends = [*camera.ends(frame_mm), *spans.get(camera.side, ())]
+        if ends:
+            spans[camera.side] = _Span(min(ends), max(ends))
     return spans
 
 
-def _camera(
-    camera_id: str | None,
-    side: str | None,
-    stretches: Sequence[Stretch],
-    refused: Sequence[Refused],
-    spans: Mapping[str | None, _Span],
-    frame: _Frame,
-) -> CameraCoverage:
-    numbered = runs(stretches)
-    counted = [_counted(run) for run in numbered]
-    placed = [stretch for stretch in stretches if stretch.first_mm is not None]
-    gaps = _gaps(counted, placed, frame)
-    refusals = _Refusals(refused, many=len(numbered) > 1)
-    gaps += _refused_beside(numbered, counted, refusals.numbered)
-    span = spans.get(side) if placed else None
-    if span is not None:
-        gaps += _ends(placed, span, frame)
+def _camera(taken: _Taken, side: _Span | None, frame: _Frame) -> CameraCoverage:
+    stretches, counted, placed = taken.stretches, taken.counted, taken.placed
+    # Where a camera's frames say nothing of their places, nobody knows what it saw of the side.
+    span = side if placed or not stretches else None
+    refusals = _Refusals(taken.among, many=len(counted) > 1)
+    gaps = [_explained(gap, refusals.within(gap)) for gap in _gaps(counted, placed, frame)]
+    gaps += [*_before(taken, span, frame), *_behind(taken, span, frame), *_unseen(None, None, taken.apart)]
+    gaps.sort(key=_along)
     uninspected = sum(gap.length_mm for gap in gaps)
-    told = sorted(map(refusals.reasoned, gaps), key=_along)
     return CameraCoverage(
-        camera_id=camera_id,
-        side=side,
+        camera_id=taken.camera_id,
+        side=taken.side,
         frames=sum(stretch.frames for stretch in stretches),
         first_sequence=counted[0].first if counted else None,
         last_sequence=counted[-1].last if counted else None,
-        first_mm=min((_places(stretch)[0] for stretch in placed), default=None),
-        last_mm=max((_places(stretch)[1] for stretch in placed), default=None),
+        first_mm=_begins(placed[0]) if placed else None,
+        last_mm=None if taken.reached is None else _places(taken.reached)[1],
         inspected_mm=None if span is None else span.last_mm - span.first_mm - uninspected,
         uninspected_mm=None if span is None else uninspected,
-        lost=sum(gap.frames for gap in told),
+        lost=sum(gap.frames for gap in gaps),
+        lost_unplaced=sum(gap.frames for gap in gaps if gap.from_mm is None and not gap.overlapped),
         duplicates=sum(run.duplicates for run in counted),
         out_of_order=sum(run.out_of_order for run in counted),
         unnumbered=sum(stretch.frames for stretch in stretches if stretch.first_sequence is None),
         unplaced=sum(stretch.frames for stretch in stretches if stretch.first_mm is None),
-        gap_count=len(told),
-        gaps=tuple(told),
+        gap_count=len(gaps),
+        gaps=tuple(gaps),
     )
 
 
-def _gaps(counted: Sequence[_Counted], placed: Sequence[Stretch], frame: _Frame) -> list[Gap]:
+def _gaps(counted: Sequence[Counted], placed: Sequence[Stretch], frame: _Frame) -> list[Gap]:
     """Missing numbers and missing strip; both in one gap where they are between the same frames."""
     holes = {(id(hole[0]), id(hole[1])): hole for hole in _holes(placed, frame.tolerance_mm)}
     gaps: list[Gap] = []
@@ -370,81 +354,108 @@ def _gaps(counted: Sequence[_Counted], placed: Sequence[Stretch], frame: _Frame)
         from_mm, to_mm = (_places(edge.before)[1], _places(edge.after)[0]) if hole else (None, None)
         missing = edge.last - edge.first + 1
         at = edge.before.last_at, edge.after.first_at
-        gaps.append(Gap(edge.first, edge.last, missing, from_mm, to_mm, min(at), max(at)))
+        overlapped = hole is None and edge.before.last_mm is not None and edge.after.first_mm is not None
+        gap = Gap(edge.first, edge.last, missing, from_mm, to_mm, min(at), max(at), overlapped=overlapped)
+        gaps.append(gap)
     for before, after in holes.values():
         gaps.append(Gap(None, None, 0, _places(before)[1], _places(after)[0], before.last_at, after.first_at))
     return gaps
 
 
-def _ends(placed: Sequence[Stretch], span: _Span, frame: _Frame) -> list[Gap]:
-    """Strip that other cameras of the side saw before this one began, or after it ended."""
-    begins, ends = min(placed, key=_places), max(placed, key=lambda stretch: _places(stretch)[1])
-    gaps: list[Gap] = []
-    if _places(begins)[0] > span.first_mm + frame.tolerance_mm:
-        gaps.append(Gap(None, None, 0, span.first_mm, _places(begins)[0], None, begins.first_at))
-    settled = frame.open_until is None or frame.open_until - ends.last_at > SETTLING
-    if settled and _places(ends)[1] < span.last_mm - frame.tolerance_mm:
-        gaps.append(Gap(None, None, 0, _places(ends)[1], span.last_mm, ends.last_at, None))
-    return gaps
-
-
-def _refused_beside(
-    numbered: Sequence[Sequence[Stretch]], counted: Sequence[_Counted], refused: Sequence[Refused]
-) -> list[Gap]:
-    """Frames before the first and after the last one seen that are known of because they were refused."""
-    if not refused:
+def _before(taken: _Taken, span: _Span | None, frame: _Frame) -> list[Gap]:
+    """What the camera refused, and what others of its side took, before the first frame that was seen of it."""
+    if not taken.stretches:
         return []
-    if not counted:
-        return [_unseen(refused, None, None)]
-    first_at = min(stretch.first_at for stretch in numbered[0])
-    last_at = max(stretch.last_at for stretch in numbered[-1])
-    early = [each for each in refused if _sequence(each) < counted[0].first and each.at <= first_at]
-    late = [each for each in refused if _sequence(each) > counted[-1].last and each.at >= last_at]
-    gaps = [_unseen(early, None, counted[0].first - 1)] if early else []
-    return gaps + ([_unseen(late, counted[-1].last + 1, None)] if late else [])
+    numbers, strip = None, None
+    if taken.counted:
+        first = taken.counted[0].first
+        numbers = min(_sequences(taken.early), default=first), first - 1
+    if span is not None and _begins(taken.placed[0]) > span.first_mm + frame.tolerance_mm:
+        strip = span.first_mm, _begins(taken.placed[0])
+    return _unseen(numbers, strip, taken.early, ended_at=min(stretch.first_at for stretch in taken.stretches))
 
 
-def _unseen(refused: Sequence[Refused], first: int | None, last: int | None) -> Gap:
-    sequences = [_sequence(each) for each in refused]
-    first = min(sequences) if first is None else first
-    last = max(sequences) if last is None else last
+def _behind(taken: _Taken, span: _Span | None, frame: _Frame) -> list[Gap]:
+    """What the camera refused, and what others of its side took, after the last frame that was seen of it."""
+    sequences = _sequences(taken.late)
+    if not taken.stretches:
+        numbers = (min(sequences), max(sequences)) if sequences else None
+        return _unseen(numbers, span, taken.late)
+    numbers, strip = None, None
+    if taken.counted:
+        last = taken.counted[-1].last
+        numbers = last + 1, max(sequences, default=last)
+    if span is not None and taken.reached is not None:
+        settled = frame.open_until is None or frame.open_until - taken.reached.last_at > SETTLING
+        reached_mm = _places(taken.reached)[1]
+        if settled and reached_mm < span.last_mm - frame.tolerance_mm:
+            strip = reached_mm, span.last_mm
+    return _unseen(numbers, strip, taken.late, started_at=max(stretch.last_at for stretch in taken.stretches))
+
+
+def _unseen(
+    numbers: tuple[int, int] | None,
+    strip: tuple[float, float] | None,
+    refused: Sequence[Refused],
+    started_at: datetime | None = None,
+    ended_at: datetime | None = None,
+) -> list[Gap]:
+    """A gap that is no hole between two frames, if there is one. numbers: none if the first is above the last."""
+    first, last = numbers if numbers is not None and numbers[0] <= numbers[1] else (None, None)
+    if first is None and strip is None and not refused:
+        return []
+    from_mm, to_mm = strip if strip is not None else (None, None)
+    frames = 0 if first is None or last is None else last - first + 1
     moments = [each.at for each in refused]
-    return Gap(first, last, last - first + 1, None, None, min(moments), max(moments))
+    begun = min(moments if started_at is None else [started_at, *moments], default=None)
+    ended = max(moments if ended_at is None else [ended_at, *moments], default=None)
+    return [_explained(Gap(first, last, frames, from_mm, to_mm, begun, ended), refused)]
+
+
+def _explained(gap: Gap, refused: Iterable[Refused]) -> Gap:
+    """The gap with the reasons of the frames that would have filled it, the most frequent first."""
+    # A frame that was sent again and refused again is one frame; its last word counts.
+    codes = {_identity(each): each.code for each in sorted(refused, key=_moment)}
+    reasons = tuple(Reason(code, frames) for code, frames in Counter(codes.values()).most_common())
+    return replace(gap, frames=max(gap.frames, len(codes)), reasons=reasons) if reasons else gap
+
+
+def _identity(refused: Refused) -> object:
+    """Equal of two only if they are the same frame; one that says nothing of itself is like no other."""
+    told = refused.sequence, refused.position_mm
+    return id(refused) if told == (None, None) else told
 
 
 class _Refusals:
-    """A camera's refused frames in the order of their sequence numbers, and those without one in that of the strip.
+    """A camera's refused frames in the order of their sequence numbers, and in that of the strip.
 
     many: the camera's sequence numbers come more than once, so that time must tell which frame is meant.
     """
 
-    def __init__(self, refused: Iterable[Refused], *, many: bool) -> None:
-        known = list(refused)
-        self.numbered = sorted((each for each in known if each.sequence is not None), key=_sequence)
-        placed = (each for each in known if each.sequence is None and each.position_mm is not None)
-        self._placed = sorted(placed, key=_position)
+    def __init__(self, refused: Sequence[Refused], *, many: bool) -> None:
+        self._numbered = sorted((each for each in refused if each.sequence is not None), key=_sequence)
+        self._placed = sorted((each for each in refused if each.position_mm is not None), key=_position)
         self._many = many
 
-    def reasoned(self, gap: Gap) -> Gap:
-        """The gap with the reasons of the frames that would have filled it, the most frequent first."""
-        codes: list[str] = []
+    def within(self, gap: Gap) -> Iterator[Refused]:
+        """Those that would have filled the gap, by number or by place; some twice."""
         if gap.first_sequence is not None and gap.last_sequence is not None:
-            first = bisect_left(self.numbered, gap.first_sequence, key=_sequence)
-            last = bisect_right(self.numbered, gap.last_sequence, key=_sequence)
-            # A frame that was sent again and refused again is one frame; its last word counts.
-            meant = sorted(filter(partial(self._at_the_time, gap), self.numbered[first:last]), key=_moment)
-            codes += {each.sequence: each.code for each in meant}.values()
+            first = bisect_left(self._numbered, gap.first_sequence, key=_sequence)
+            last = bisect_right(self._numbered, gap.last_sequence, key=_sequence)
+            yield from filter(partial(self._at_the_time, gap), self._numbered[first:last])
         if gap.from_mm is not None and gap.to_mm is not None:
             first = bisect_left(self._placed, gap.from_mm, key=_position)
             last = bisect_left(self._placed, gap.to_mm, key=_position)
-            codes += (each.code for each in self._placed[first:last])
-        reasons = tuple(Reason(code, frames) for code, frames in Counter(codes).most_common())
-        return replace(gap, reasons=reasons) if reasons else gap
+            yield from self._placed[first:last]
 
     def _at_the_time(self, gap: Gap, refused: Refused) -> bool:
         early = gap.started_at is not None and refused.at < gap.started_at - NEAR
         late = gap.ended_at is not None and refused.at > gap.ended_at + NEAR
         return not (self._many and (early or late))
+
+
+def _sequences(refused: Iterable[Refused]) -> list[int]:
+    return [each.sequence for each in refused if each.sequence is not None]
 
 
 def _sequence(refused: Refused) -> int:

@@ -8,7 +8,8 @@ from datetime import datetime
 import numpy as np
 
 from app.coil.acceptance import Decision, decide, severities
-from app.coil.coverage import CoilCoverage, Refused, Stretch, cover
+from app.coil.counting import Stretch
+from app.coil.coverage import CoilCoverage, Refused, cover
 from app.coil.events import Events, Flags, Floats, Integers, joined
 from app.coil.periodic import Repeat, repeats
 from app.coil.placing import Place, Sighting, places, side_of, strip_across
@@ -134,12 +135,14 @@ def examine(evidence: Evidence, plant: Plant) -> Examination:
 
 def _sightings(evidence: Evidence, plant: Plant) -> list[Sighting]:
     """Of each camera, also of one whose frames were all refused."""
-    sides: dict[str | None, Counter[str]] = {each.camera_id: Counter() for each in evidence.refused}
+    sides: dict[str | None, Counter[str]] = {}
     widths: dict[str | None, float] = {}
+    said = [(tally.camera_id, tally.side, tally.frames) for tally in evidence.tallies]
+    for camera_id, side, frames in [*said, *((each.camera_id, each.side, 1) for each in evidence.refused)]:
+        told = sides.setdefault(camera_id, Counter())
+        if side is not None:
+            told[side] += frames
     for tally in evidence.tallies:
-        told = sides.setdefault(tally.camera_id, Counter())
-        if tally.side is not None:
-            told[tally.side] += tally.frames
         if tally.width_mm is not None:
             widths[tally.camera_id] = max(widths.get(tally.camera_id, 0.0), tally.width_mm)
     return [

@@ -82,7 +82,7 @@ class ReasonReply(Reply):
 
 
 class GapReply(Reply):
-    """What one camera did not see. `frames` counts missing sequence numbers; 0: the camera took no frame there."""
+    """What one camera did not see. `frames`: missing in its count, or refused; 0: the camera took no frame there."""
 
     first_sequence: int | None
     last_sequence: int | None
@@ -105,8 +105,10 @@ class CameraReply(Reply):
     first_mm: float | None
     last_mm: float | None
     inspected_mm: float | None
-    uninspected_mm: float | None = Field(description="Between the first and the last position of its side.")
-    lost: int = Field(description="Frames missing in its count.")
+    uninspected_mm: float | None = Field(
+        description="Between the first and the last position of its side, of frames inspected or refused."
+    )
+    lost: int = Field(description="Frames missing in its count, and refused ones without a number.")
     duplicates: int
     out_of_order: int
     unnumbered: int = Field(description="Frames without `sequence`.")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    exists,
     func,
     insert,
     or_,
@@ -21,9 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.coil.coverage import Refused, Stretch
+from app.coil.counting import Stretch
+from app.coil.coverage import Refused
 from app.coil.events import EventRow, Events
 from app.coil.examination import CoilRow, Evidence, Tally
+from app.refusals import ServiceCode
 from app.store.reviews import CALLED, CALLED_VERDICTS, PASSED_VERDICTS
 from app.store.runs import Run, frames_of, runs_of
 from app.store.schema import Moment, coils, events, inspections, models, outbox, refused_frames, reviews
@@ -297,5 +300,9 @@ def _tallies(connection: Connection, runs: Sequence[Run], within: Sequence[Colum
 
 def _refused(connection: Connection, coil: int) -> tuple[Refused, ...]:
     row = refused_frames.c
-    found = select(row.camera_id, row.code, row.at, row.sequence, row.position_mm).where(row.coil == coil)
-    return tuple(Refused(*each) for each in connection.execute(found.order_by(row.number)))
+    # What was refused with this code had another frame's id.
+    own_id = row.code != ServiceCode.REQUEST_ID_REUSED
+    again = exists().where(inspections.c.request_id == row.request_id, inspections.c.coil == row.coil)
+    inspected = and_(row.sequence.is_(None), row.position_mm.is_(None), own_id, again)
+    found = select(row.camera_id, row.code, row.at, row.sequence, row.position_mm, row.side, inspected)
+    return tuple(Refused(*each) for each in connection.execute(found.where(row.coil == coil).order_by(row.number)))

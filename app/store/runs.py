@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, case, func, null, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.coil.coverage import Stretch
+from app.coil.counting import Stretch
 from app.store.schema import EPOCH, MICROSECOND, coil_runs, coils, inspections
 from app.store.wanted import Aside
 

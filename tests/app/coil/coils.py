@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.coil.coverage import Stretch
+from app.coil.counting import Stretch
 from app.coil.events import Events
 from app.coil.examination import CoilRow, Evidence, Tally
 

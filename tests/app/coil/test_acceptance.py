@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.coil.acceptance import Release, severities, worst_window
-from app.coil.coverage import Stretch
+from app.coil.counting import Stretch
+from app.coil.coverage import Refused
 from app.coil.events import Events
 from app.coil.examination import Tally, examine
 from app.plant import SEVERITIES, Acceptance, Camera, Coverage, Plant
@@ -156,6 +157,11 @@ class TestCoverage:
         stretches = {"c1": [Stretch(50, 0, 49, None, None, START, END), Stretch(50, 60, 109, None, None, END, END)]}
         told = verdict(stretches=stretches)
         assert (told.verdict, told.decided_by.found) == (Release.HOLD, pytest.approx(10 / 110))
+
+    def test_a_side_that_was_refused_whole_holds_a_coil_also_without_places(self):
+        refused = [Refused("c2", "image_corrupt", START, number, None, "bottom") for number in range(20)]
+        told = verdict(refused=refused)
+        assert (told.verdict, told.decided_by.found) == (Release.HOLD, 1.0)
 
     @pytest.mark.parametrize(("unknown", "expected"), [("hold", "hold"), ("accept", "accept")])
     def test_where_nothing_is_known_the_plant_decides(self, unknown, expected):

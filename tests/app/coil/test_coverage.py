@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.coil.coverage import MAX_GAPS, Reason, Refused, Stretch, cover, measure, runs
+from app.coil.counting import Stretch, runs
+from app.coil.coverage import MAX_GAPS, Reason, Refused, cover, measure
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 FRAME_MM = 100.0
@@ -32,9 +33,17 @@ def covered(*stretches, refused=(), closed=True, **others):
     return cover(cameras, refused, sides, tolerance_mm=1.0, last_frame_at=last, closed=closed)
 
 
-def refusal(sequence, code="overloaded", seconds=None, position_mm=None):
+def refusal(sequence, code="overloaded", seconds=None, position_mm=None, camera_id="c1", **fields):
     when = at(seconds if seconds is not None else (sequence or 0))
-    return Refused("c1", code, when, sequence, position_mm)
+    return Refused(camera_id, code, when, sequence, position_mm, **fields)
+
+
+def refusals(first, last, numbered=True, placed=True, **fields):
+    """Of such frames as those of `stretch`."""
+    return [
+        refusal(number if numbered else None, None, number, number * FRAME_MM if placed else None, **fields)
+        for number in range(first, last + 1)
+    ]
 
 
 class TestSequences:
@@ -194,6 +203,104 @@ class TestReasons:
         refused = [refusal(None, position_mm=900.0, seconds=9), refusal(None, position_mm=1900.0, seconds=18)]
         (gap,) = covered(before, after, refused=refused).cameras[0].gaps
         assert gap.reasons == (Reason("overloaded", 1),)
+
+
+WAYS_TO_TELL = [
+    pytest.param(True, True, id="number and place"),
+    pytest.param(True, False, id="number"),
+    pytest.param(False, True, id="place"),
+]
+
+
+class TestRefusedBesideAllThatWasSeen:
+    """Of frames before the first and after the last one that was inspected only their refusals are known."""
+
+    @pytest.mark.parametrize(("numbered", "placed"), WAYS_TO_TELL)
+    @pytest.mark.parametrize(("first", "last"), [(0, 29), (33, 62)])
+    def test_they_count_alike_whichever_way_the_client_tells_them_apart(self, numbered, placed, first, last):
+        seen = Stretch(3, 30 if numbered else None, 32 if numbered else None, 3000.0 if placed else None,
+                       3300.0 if placed else None, at(30), at(32))  # fmt: skip
+        told = covered(seen, refused=refusals(first, last, numbered, placed))
+        (gap,) = told.cameras[0].gaps
+        assert told.uninspected_share == pytest.approx(30 / 33)
+        assert gap.frames == told.cameras[0].lost == gap.reasons[0].frames == 30
+        if numbered:
+            assert (gap.first_sequence, gap.last_sequence) == (first, last)
+        if placed:
+            assert (gap.from_mm, gap.to_mm) == (first * FRAME_MM, (last + 1) * FRAME_MM)
+            assert told.uninspected_mm == told.cameras[0].uninspected_mm == 3000.0
+
+    @pytest.mark.parametrize(("numbered", "placed"), WAYS_TO_TELL)
+    def test_a_side_of_which_nothing_was_inspected_is_not_inspected(self, numbered, placed):
+        refused = refusals(0, 19, numbered, placed, camera_id="c2")
+        sides = {"c1": "top", "c2": "bottom"}
+        told = cover({"c1": [stretch(0, 19)]}, refused, sides, tolerance_mm=1.0, last_frame_at=at(19), closed=True)
+        below = told.cameras[0]
+        assert (below.camera_id, below.frames, below.lost, told.uninspected_share) == ("c2", 0, 20, 1.0)
+        if placed:
+            assert (below.inspected_mm, below.uninspected_mm, told.inspected_mm) == (0.0, 2000.0, 0.0)
+
+    def test_nor_is_what_a_camera_without_an_inspected_frame_was_to_see_of_its_side(self):
+        told = covered(stretch(0, 19), refused=refusals(5, 5, camera_id="c2"), c2=[])
+        assert [(gap.from_mm, gap.to_mm) for gap in told.cameras[1].gaps] == [(0.0, 2000.0)]
+
+    def test_frames_that_came_again_are_no_gap_also_a_shorter_last_one(self):
+        seen = [stretch(0, 9), Stretch(1, 10, 10, 1000.0, 1020.0, at(11), at(11))]
+        for numbered, placed in ((True, True), (True, False), (False, True)):
+            told = covered(*seen, refused=refusals(0, 10, numbered, placed))
+            assert (told.cameras[0].gaps, told.uninspected_mm) == ((), 0.0)
+
+    def test_a_frame_that_says_nothing_of_itself_is_lost_unless_its_request_id_came_again(self):
+        told = covered(stretch(0, 8), refused=[refusal(None)])
+        (gap,) = told.cameras[0].gaps
+        assert (gap.frames, gap.from_mm, gap.reasons) == (1, None, (Reason("overloaded", 1),))
+        assert told.uninspected_share == pytest.approx(1 / 10)
+        assert covered(stretch(0, 8), refused=[refusal(None, inspected=True)]).cameras[0].gaps == ()
+
+    def test_frames_of_unknown_places_count_beside_strip_that_is_known(self):
+        refused = refusals(20, 29, placed=False)
+        assert covered(stretch(0, 19), refused=refused).uninspected_share == pytest.approx(10 / 30)
+
+    def test_a_count_that_began_anew_is_told_by_the_places(self):
+        refused = [refusal(number, seconds=30 + number, position_mm=2000.0 + number * FRAME_MM) for number in range(5)]
+        (gap,) = covered(stretch(0, 19), refused=refused).cameras[0].gaps
+        assert (gap.frames, gap.first_sequence, gap.from_mm, gap.to_mm) == (5, None, 2000.0, 2500.0)
+
+    def test_between_two_runs_without_places_they_are_lost_too(self):
+        seen = [stretch(0, 99, None), stretch(0, 9, None, seconds=120)]
+        told = covered(*seen, refused=[refusal(100), refusal(101), refusal(5, seconds=124)])
+        assert (told.cameras[0].lost, told.uninspected_share) == (2, pytest.approx(2 / 112))
+
+    def test_a_frame_that_was_dropped_when_later_ones_were_inspected_is_lost(self):
+        (gap,) = covered(stretch(1, 9), refused=[refusal(0, "deadline_exceeded", seconds=4)]).cameras[0].gaps
+        assert (gap.frames, gap.started_at, gap.ended_at) == (1, at(4), at(4))
+
+    def test_while_the_coil_is_open_they_count_once_nothing_else_came_for_a_while(self):
+        told = [covered(stretch(0, 9), refused=refusals(10, last), closed=False) for last in (12, 20)]
+        assert [each.uninspected_mm for each in told] == [0.0, 1100.0]
+        assert [each.cameras[0].lost for each in told] == [3, 11]
+
+
+@given(st.lists(st.sampled_from(["seen", "refused", "again", "lost"]), max_size=30), st.sampled_from([0, 1, 2]))
+def test_what_was_not_inspected_agrees_with_looking_frame_by_frame(fates, way):
+    """Each frame is inspected, refused, refused and then inspected, or never heard of."""
+    numbered, placed = way != 1, way != 2
+    inspected = [number for number, fate in enumerate(fates) if fate in ("seen", "again")]
+    refused = [number for number, fate in enumerate(fates) if fate in ("refused", "again")]
+    seen = [
+        Stretch(1, number if numbered else None, number if numbered else None, number * FRAME_MM if placed else None,
+                (number + 1) * FRAME_MM if placed else None, at(number), at(number))
+        for number in inspected
+    ]  # fmt: skip
+    told = covered(*seen, refused=[each for number in refused for each in refusals(number, number, numbered, placed)])
+    if not inspected:
+        return
+    heard = [*inspected, *refused]
+    missing = max(heard) + 1 - min(heard) - len(inspected)
+    assert told.uninspected_share == pytest.approx(missing / (missing + len(inspected)))
+    assert told.uninspected_mm == (missing * FRAME_MM if placed else None)
+    if numbered:
+        assert told.cameras[0].lost == missing
 
 
 def test_of_very_many_gaps_the_longest_are_listed_and_all_are_counted():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.coil.coverage import Refused, Stretch
+from app.coil.counting import Stretch
+from app.coil.coverage import Refused
 from app.coil.examination import examine
 from app.coil.map_png import png
 from app.coil.map_svg import svg

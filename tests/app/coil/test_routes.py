@@ -186,6 +186,34 @@ class TestReading:
         assert report.headers["content-type"].startswith("text/html")
         assert "HOLD" in report.text
 
+    async def test_a_side_whose_frames_were_all_refused_is_not_released(self, http, fill):
+        """Here is no model: what is sent to it is refused, and what it has inspected is filled in."""
+
+        def top(connection):
+            for sequence in range(20):
+                add_inspection(
+                    connection, camera_id="top-1", sequence=sequence, position_mm=64.0 * sequence, mm_per_pixel=0.5
+                )
+
+        await fill(top)
+        for sequence in range(20):
+            about = {"coil_id": "C1", "camera_id": "bottom-1", "side": "bottom", "sequence": sequence}
+            about |= {"position_mm": 64.0 * sequence, "mm_per_pixel": 0.5}
+            answer = await http.post("/v1/inspect", params=about, content=b"-", headers={"content-type": "image/png"})
+            problem(answer, 503, "no_active_model")
+        await http.post("/v1/coils/C1/close")
+        async with asyncio.timeout(10):
+            while (told := (await http.get("/v1/coils/C1")).json())["refused"] < 20:
+                await asyncio.sleep(0.02)
+        below = told["cameras"][0]
+        (gap,) = below["gaps"]
+        assert (below["camera_id"], below["side"], below["lost"], below["uninspected_mm"]) == (
+            "bottom-1", "bottom", 20, 1280.0
+        )  # fmt: skip
+        assert (gap["from_mm"], gap["to_mm"], gap["reasons"]) == (0, 1280, [{"code": "no_active_model", "frames": 20}])
+        assert (told["uninspected_mm"], told["acceptance"]["verdict"]) == (1280.0, "hold")
+        assert "1.280 m" in (await http.get("/v1/coils/C1/report")).text
+
     async def test_without_a_record_it_is_told(self, start, tmp_path):
         async with start(home=tmp_path, models=tmp_path / "models", record="off") as running:
             problem(await running.http.get("/v1/coils"), 503, "record_unavailable")

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from app.coil.coverage import Stretch, cover
+from app.coil.counting import Stretch
+from app.coil.coverage import cover
 from app.coil.examination import examine
 from app.plant import Plant
 from app.store import coils, runs, schema
@@ -218,6 +219,33 @@ class TestEvidence:
         (gap,) = examine(read(database), Plant()).coverage.cameras[0].gaps
         assert (gap.frames, gap.from_mm, gap.to_mm) == (2, FRAME_MM, 3 * FRAME_MM)
         assert {reason.code for reason in gap.reasons} == {"overloaded", "deadline_exceeded"}
+
+    def test_a_request_id_tells_of_a_refused_frame_that_says_nothing_else_whether_it_was_inspected(self, database):
+        with database.writing() as connection:
+            frame(connection, None, None, request_id="again")
+            add_inspection(connection, "C2", request_id="of another coil")
+            coil = add_coil(connection)
+            refusals = [
+                ("again", "overloaded", None), ("again", "overloaded", 7), ("again", "request_id_reused", None),
+                ("of another coil", "overloaded", None), ("never", "overloaded", None), (None, "overloaded", None),
+            ]  # fmt: skip
+            for request_id, code, sequence in refusals:
+                row = {"at": STARTED, "code": code, "request_id": request_id, "coil": coil, "sequence": sequence}
+                connection.execute(insert(schema.refused_frames), row)
+        assert [each.inspected for each in read(database).refused] == [True, False, False, False, False, False]
+
+    def test_a_camera_of_which_every_frame_was_refused_has_the_side_that_they_told(self, database):
+        with database.writing() as connection:
+            frame(connection, 0, camera_id="top-1")
+            coil = add_coil(connection)
+            row = {"at": STARTED, "code": "image_corrupt", "camera_id": "bottom-1", "coil": coil, "side": "bottom"}
+            connection.execute(insert(schema.refused_frames), row | {"sequence": 0, "position_mm": 0.0})
+        told = examine(read(database), Plant())
+        assert [(each.camera_id, each.side) for each in told.coverage.cameras] == [
+            ("bottom-1", "bottom"),
+            ("top-1", "top"),
+        ]
+        assert told.decision.verdict == "hold"
 
     def test_a_defect_that_a_person_found_is_one(self, database):
         with database.writing() as connection:
