@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas import ModelName
 from app.serving import ModelSlot
@@ -99,8 +99,10 @@ class ChangeReply(BaseModel):
     previous: str | None = Field(description="The one that was active before.")
 
 
-class ShareRequest(BaseModel, extra="forbid"):
+class ShareRequest(BaseModel):
     """How much a shadow is to score."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     share: float = Field(gt=0, le=1, allow_inf_nan=False, description="Of the live frames.")
 

@@ -247,8 +247,10 @@ class MapReply(Reply):
     notes: list[str]
 
 
-class AnnounceRequest(BaseModel, extra="forbid"):
+class AnnounceRequest(BaseModel):
     """A coil before its first frame."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     coil_id: str = Field(min_length=1, max_length=128)
     length_mm: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)

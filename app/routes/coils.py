@@ -103,15 +103,17 @@ def now() -> datetime:
 async def announce(request: Request, response: Response, service: Current) -> SummaryReply:
     """Open a coil before its first frame, which would open it too, and say how long and wide it is.
 
-    Announcing it again adds what was not told before, and changes nothing else.
+    Announcing it again adds what was not told before, and changes nothing else: the reply has what stands.
     """
     told = await _announcement(request, service.settings.body_seconds)
     actor = principal_of(request).actor
 
     def opened(connection: Connection) -> tuple[bool, SummaryReply]:
-        new = coils.open_coil(connection, told.coil_id, now(), told.length_mm, told.width_mm)
+        new, added = coils.open_coil(connection, told.coil_id, now(), told.length_mm, told.width_mm)
         if new:
             audit.append(connection, actor, "coil.open", told.coil_id, told.model_dump(exclude={"coil_id"}))
+        elif added:
+            audit.append(connection, actor, "coil.announce", told.coil_id, added)
         return new, _summary(connection, told.coil_id)
 
     new, summary = await service.store.write(opened)

@@ -56,6 +56,13 @@ class Standing(NamedTuple):
     notes: int | None
 
 
+class Announced(NamedTuple):
+    """What came of announcing a coil. added: what had not been told of it before, by the name of the column."""
+
+    new: bool
+    added: dict[str, float]
+
+
 class EventPlace(NamedTuple):
     """Where a page of events ended: what follows lies behind it. Events without a position come last."""
 
@@ -78,18 +85,23 @@ def standing(connection: Connection, coil: CoilRow) -> Standing:
 
 def open_coil(
     connection: Connection, coil_id: str, now: datetime, length_mm: float | None = None, width_mm: float | None = None
-) -> bool:
-    """Open a coil before its first frame; whether it is new. Of one that is known, what is told of it is noted."""
+) -> Announced:
+    """Open a coil before its first frame. Of one that is known, what was told of it first stands."""
     new = postgresql.insert(coils) if connection.dialect.name == "postgresql" else sqlite.insert(coils)
     told = {name: value for name, value in (("length_mm", length_mm), ("width_mm", width_mm)) if value is not None}
     row = {"coil_id": coil_id, "opened_at": now, "opened_by": "api", **told}
     # Not `rowcount`: PostgreSQL's driver does not tell it of a row that comes with its key.
     if connection.scalar(new.on_conflict_do_nothing().returning(coils.c.number), row) is not None:
         _note(connection, OPENED, [coil_id], now)
-        return True
-    if told:
-        connection.execute(update(coils).where(coils.c.coil_id == coil_id).values(**told))
-    return False
+        return Announced(True, told)
+    known = update(coils).where(coils.c.coil_id == coil_id).returning(coils.c.number)
+    # One by one: the database tells of each whether it was the first to be told.
+    added = {
+        name: value
+        for name, value in told.items()
+        if connection.scalar(known.where(coils.c[name].is_(None)).values({name: value})) is not None
+    }
+    return Announced(False, added)
 
 
 def close_coil(connection: Connection, coil_id: str, now: datetime) -> bool:

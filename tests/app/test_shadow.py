@@ -167,6 +167,7 @@ async def test_a_version_that_cannot_be_loaded_does_not_shadow(running, own_mode
 @pytest.mark.parametrize(
     "body",
     [b"", b"{}", b"[]", b"nan", b'{"share": 0}', b'{"share": 1.1}', b'{"share": NaN}', b'{"share": "x"}', b"\xff",
+     b'{"share": true}', b'{"share": "0.5"}',
      b'{"share": 0.1, "more": 1}', b'{"share": 1e999}', b"[" * 1000, b" " * 2000, b'{"share": true, "\\ud800": 1}'],
 )  # fmt: skip
 async def test_a_share_that_is_none_is_refused(running, own_models, versions, body):

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+from app.store import audit
 from tests.app.store.rows import add_coil, add_event, add_inspection
 
 ODD_IDS = ["C/1", "C1/map", "a b", "ä ö 钢", "100%", "%2F", "a?b#c", '<b>"', "C1/close", "a;b=c", "+", "a\\b"]
@@ -52,6 +53,17 @@ class TestOpening:
         assert (again.json()["length_mm"], again.json()["width_mm"]) == (900000.0, 1250.0)
         assert (again.json()["opened_by"], again.json()["closed_at"], again.json()["frames"]) == ("api", None, 0)
 
+    async def test_what_was_told_of_a_coil_first_stands(self, http, fill):
+        await http.post("/v1/coils", json={"coil_id": "C1", "length_mm": 1000})
+        await fill(lambda connection: add_inspection(connection, position_mm=0.0, mm_per_pixel=1.0))
+        await http.post("/v1/coils/C1/close")
+        again = await http.post("/v1/coils", json={"coil_id": "C1", "length_mm": 128, "width_mm": 900})
+        assert (again.status_code, again.json()["length_mm"], again.json()["width_mm"]) == (200, 1000.0, 900.0)
+        told = (await http.get("/v1/coils/C1")).json()
+        assert (told["unseen_mm"], told["acceptance"]["verdict"]) == (872.0, "hold")
+        lines = await fill(lambda connection: [(line.action, line.detail) for line in audit.lines(connection)])
+        assert lines[1:] == [("coil.close", {}), ("coil.announce", {"width_mm": 900.0})]
+
     async def test_many_at_once_open_it_once(self, http):
         answers = await asyncio.gather(*(http.post("/v1/coils", json={"coil_id": "C1"}) for _ in range(8)))
         assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
@@ -70,6 +82,8 @@ class TestOpening:
             (b'{"coil_id": "a\\nb"}', "printable"),
             (b'{"coil_id": "a\\u0000b"}', "printable"),
             (b'{"coil_id": "C1", "length_mm": -1}', "length_mm"),
+            (b'{"coil_id": "C1", "length_mm": true}', "length_mm"),
+            (b'{"coil_id": "C1", "width_mm": "1250"}', "width_mm"),
             (b'{"coil_id": "C1", "colour": "red"}', "colour"),
             (b"[]", "received []"),
         ):

@@ -40,8 +40,9 @@ def notes(connection):
 class TestOpening:
     def test_it_is_opened_once(self, database):
         with database.writing() as connection:
-            assert coils.open_coil(connection, "C/1 ü", STARTED, length_mm=900.0)
-            assert not coils.open_coil(connection, "C/1 ü", STARTED + timedelta(hours=1), width_mm=12.0)
+            opened = coils.open_coil(connection, "C/1 ü", STARTED, length_mm=900.0)
+            again = coils.open_coil(connection, "C/1 ü", STARTED + timedelta(hours=1), length_mm=128.0, width_mm=12.0)
+            assert (opened, again) == ((True, {"length_mm": 900.0}), (False, {"width_mm": 12.0}))
             assert notes(connection) == [("coil_opened", "C/1 ü")]
             found = coils.find(connection, "C/1 ü")
         assert (found.opened_at, found.opened_by, found.length_mm, found.width_mm) == (STARTED, "api", 900.0, 12.0)
