@@ -108,7 +108,11 @@ def _missing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET without the body (RFC 9110, 9.3.2): load balancers ask so whether a server is up."""
+    """Answers HEAD as GET without the body (RFC 9110, 9.3.2): load balancers ask so whether a server is up.
+
+    The answer ends with its headers, and the route is left there: a body that nobody gets need not be made, and the
+    live feed's has no end.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -119,11 +123,20 @@ class HeadMiddleware:
             return
 
         async def send_head(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+            await send(message)
+            await send({"type": "http.response.body"})
+            raise _HeadSent
 
-        # Not a copy: the router writes the route it found into this scope, and the log line reads it there.
-        scope["method"] = "GET"
+        # A copy: uvicorn reads the method in its own to know whether a body must follow the headers.
+        got = {**scope, "method": "GET"}
         try:
-            await self.app(scope, receive, send_head)
+            await self.app(got, receive, send_head)
+        except _HeadSent:
+            pass
         finally:
-            scope["method"] = "HEAD"
+            # For the log line.
+            scope["route"] = got.get("route")
+
+
+class _HeadSent(Exception):
+    """Leaves a route whose headers are sent."""
