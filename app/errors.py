@@ -1,16 +1,18 @@
 """Refusals as HTTP: the single code -> status map, RFC 9457 problem documents, exception handlers."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from app.complaints import complaints, echo
 from app.refusals import Code, Refusal, ServiceCode
@@ -140,19 +142,21 @@ async def framework_refused(request: Request, error: Exception) -> Response:
     response = problem(RequestRecord.of(request), code, detail, error.status_code)
     response.headers.update(error.headers or {})
     if code is ServiceCode.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+        routes = (each.original_route for each in iter_route_contexts(request.app.routes))
+        # What no route of ours refuses are files.
+        response.headers["Allow"] = ", ".join(allowed(routes, request.scope) or ["GET", "HEAD"])
     return response
 
 
-def _methods(request: Request) -> set[str]:
-    """Of all routes that this path has: each knows its own alone."""
-    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
-    return {
+def allowed(routes: Iterable[BaseRoute], scope: Scope) -> list[str]:
+    """The methods of a path, for `Allow`: each of its routes knows its own alone, and none knows of HEAD."""
+    found = {
         method
         for route in routes
-        if route.matches(request.scope)[0] is not Match.NONE
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 async def record_unavailable(request: Request, error: Exception) -> Response:

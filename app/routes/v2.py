@@ -7,6 +7,7 @@ One model, `steelsight`, whose only served version is the active one. Refusals h
 import re
 from collections.abc import Callable, Coroutine
 from functools import partial
+from http import HTTPMethod
 from typing import Annotated, Any, Literal, cast
 
 import orjson
@@ -21,7 +22,7 @@ from app import tensors
 from app.access.declared import INSPECT, OPEN, READ
 from app.access.gate import require_camera
 from app.complaints import complaints, echo
-from app.errors import STATUS, problem
+from app.errors import STATUS, allowed, problem
 from app.openapi import schema_of
 from app.refusals import Code, Refusal, ServiceCode
 from app.requests import RequestRecord
@@ -35,7 +36,6 @@ SERVER, MODEL = "steelsight", "steelsight"
 SERVER_VERSION = "1"
 HEAD_LENGTH = "Inference-Header-Content-Length"
 KEPT_HEADERS = ("retry-after", "connection", "www-authenticate")
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class ErrorReply(BaseModel):
@@ -217,14 +217,13 @@ async def infer_version(name: Name, version: Version, request: Request, service:
     return await _infer(request, service, partial(_served, service, name, version))
 
 
-@router.api_route("/{rest:path}", dependencies=[OPEN], methods=METHODS, include_in_schema=False)
+@router.api_route("/{rest:path}", dependencies=[OPEN], methods=list(HTTPMethod), include_in_schema=False)
 async def unknown(request: Request) -> Response:
     """What no other path here is, refused as the protocol wants it."""
     others = [route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is not unknown]
-    allowed = {method for route in others if route.path_regex.match(request.url.path) for method in route.methods or ()}
-    if allowed:
-        response = refused(request, ServiceCode.METHOD_NOT_ALLOWED, f"{request.method} is none of {sorted(allowed)}")
-        response.headers["Allow"] = ", ".join(sorted(allowed))
+    if methods := allowed(others, request.scope):
+        response = refused(request, ServiceCode.METHOD_NOT_ALLOWED, f"{request.method} is none of {methods}")
+        response.headers["Allow"] = ", ".join(methods)
         return response
     return refused(request, ServiceCode.NOT_FOUND, f"there is no {echo(request.url.path)}; see /docs")
 

@@ -61,6 +61,29 @@ async def test_what_the_framework_refuses_is_a_problem_document(http, method, pa
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("method", "path", "methods"),
+    [
+        ("PUT", "/v1/inspect", "POST"),
+        ("HEAD", "/v1/inspect", "POST"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("PUT", "/v1/sessions", "DELETE, GET, HEAD, POST"),
+        ("PATCH", "/v1/coils", "GET, HEAD, POST"),
+        ("DELETE", "/v1/coils/K%2F1", "GET, HEAD"),
+        ("GET", "/v1/coils/K%2F1/close", "POST"),
+        ("GET", "/v1/inspections/0000000000000001/review", "DELETE, POST"),
+        ("DELETE", "/v1/cameras/north/1/frame.png", "GET, HEAD"),
+        ("DELETE", "/docs/assets/swagger-ui.css", "GET, HEAD"),
+        ("GET", "/v2/models/steelsight/infer", "POST"),
+        ("TRACE", "/v2/models/steelsight", "GET, HEAD"),
+    ],
+)
+async def test_a_refused_method_is_told_which_the_path_has(http, method, path, methods):
+    answer = await http.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
+@pytest.mark.anyio
 async def test_an_unforeseen_error_is_logged_whole_and_shown_as_internal(start, tiny_models, png, monkeypatch):
     async with start(models=tiny_models) as running:
         await running.until_ready()
