@@ -7,6 +7,8 @@ from typing import Any
 # A hostile request can be wrong in a million places, each a megabyte long.
 MAX_COMPLAINTS = 12
 MAX_ECHO = 80
+# Of what stands in a URL; an answer is ASCII itself.
+EXPECTED_UTF8 = "expected UTF-8, in which a u with umlaut is %C3%BC"
 SHORT = Repr()
 SHORT.maxlevel, SHORT.maxlong, SHORT.maxother = 3, MAX_ECHO, 2 * MAX_ECHO
 
@@ -27,7 +29,7 @@ def _complaint(error: Any) -> str:
     name = ".".join(map(str, error["loc"][1:])) or "parameters"
     if error["type"] == "extra_forbidden":
         return f"{echo(name)} is not a parameter of this endpoint; see /docs"
-    expected = error["msg"].removeprefix("Value error, ")
+    expected = EXPECTED_UTF8 if error["type"] == "string_unicode" else error["msg"].removeprefix("Value error, ")
     return f"{name}: received {echo(error['input'])}; {expected[:1].lower()}{expected[1:]}"
 
 

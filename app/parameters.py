@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qsl
 
+from fastapi import Depends
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -18,8 +19,9 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from starlette.requests import Request
 
-from app.complaints import complaints, echo
+from app.complaints import EXPECTED_UTF8, complaints, echo
 from app.refusals import Refusal, ServiceCode
 from model.image import PixelFormat
 
@@ -77,12 +79,52 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("expected a time within the years 1 to 9999 in UTC too") from None
 
 
+# Stands for a byte that is no part of UTF-8.
+UNREADABLE = re.compile("[\udc80-\udcff]")
+
 # Farther than any coil is long by a thousand times, and a pixel larger than any frame shows: past these a position
 # is a mistake in the unit, and at 1e308 it would be no number any more.
 FARTHEST_MM = 1e9
 LARGEST_PIXEL_MM = 1e3
 # No camera has a line of 2^31 pixels; the frame's area is checked against `max_pixels` besides.
 Pixels = Annotated[int, Field(ge=1, le=2**31), INTEGER]
+
+
+def parameters(query_string: bytes) -> dict[str, str]:
+    """A query's values by name.
+
+    Raises `Refusal` (parameters_invalid) for a parameter given twice, of which one value would be dropped silently, and
+    for one that is not UTF-8: with a mark in place of what nobody can read, two cameras would have one name.
+
+    >>> parameters(b"camera_id=K%C3%BChlbett&side=")
+    {'camera_id': 'Kühlbett', 'side': ''}
+    """
+    query = query_string.decode("latin-1")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise _not_utf8(query) from None
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        repeated = next(name for name, count in counts.items() if count > 1)
+        raise Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(repeated)} is given more than once")
+    return values
+
+
+def _not_utf8(query: str) -> Refusal:
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    name, value = next(pair for pair in pairs if UNREADABLE.search("".join(pair)))
+    return Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(name)}: received {echo(value)}; {EXPECTED_UTF8}")
+
+
+async def _sound(request: Request) -> None:
+    parameters(request.scope["query_string"])
+
+
+# For routes whose query FastAPI reads, which drops one of two values and replaces what is not UTF-8. Raises as
+# `parameters`.
+SOUND_QUERY = Depends(_sound)
 
 
 class StrictQuery(BaseModel):
@@ -94,20 +136,13 @@ class StrictQuery(BaseModel):
     def parsed(cls, query_string: bytes) -> Self:
         """Read off an ASGI scope's query string.
 
-        Raises `Refusal` (parameters_invalid), also for a parameter given twice, of which one value would be dropped
-        silently.
+        Raises `Refusal` (parameters_invalid).
 
         >>> InspectQuery.parsed(b"camera_id=c1&sequence=7").sequence
         7
         """
-        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True) if query_string else []
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            counts = Counter(name for name, _ in pairs)
-            repeated = next(name for name, count in counts.items() if count > 1)
-            raise Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(repeated)} is given more than once")
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(parameters(query_string))
         except ValidationError as error:
             raise Refusal(ServiceCode.PARAMETERS_INVALID, complaints(_in_query(error))) from None
 

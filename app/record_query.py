@@ -1,16 +1,11 @@
 """What a query of the record may ask for: filters that combine, and where in the list to go on."""
 
-from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Self
-from urllib.parse import parse_qsl
 
 from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, model_validator
-from starlette.requests import Request
 
-from app.complaints import echo
 from app.parameters import DECIMAL, INTEGER, MOMENT, SWITCH, Name, StrictQuery
-from app.refusals import Refusal, ServiceCode
 from app.store.cursors import number_before
 from app.store.wanted import END, Wanted
 from model.verdict import Verdict
@@ -88,11 +83,3 @@ class ExportQuery(Filter):
     """A filter, and the format of the file."""
 
     format: TableFormat = Field(TableFormat.CSV, description="`csv` or `parquet`.")
-
-
-async def each_once(request: Request) -> None:
-    """Refuse a parameter that is given twice, of which FastAPI would drop one silently."""
-    names = Counter(name for name, _ in parse_qsl(request.url.query, keep_blank_values=True))
-    repeated = next((name for name, count in names.items() if count > 1), None)
-    if repeated is not None:
-        raise Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(repeated)} is given more than once")

@@ -5,15 +5,11 @@ import time
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Query
-from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match
-from starlette.types import Scope
 
 from app.access.declared import READ, REFUSALS, REVIEW, principal_of
 from app.coil import replies
@@ -29,7 +25,8 @@ from app.coil.strip_map import strip_map
 from app.complaints import echo
 from app.json_body import read_json
 from app.openapi import problems, schema_of
-from app.parameters import Name
+from app.parameters import SOUND_QUERY, Name
+from app.paths import IdRoute
 from app.refusals import Refusal, ServiceCode
 from app.service import Current, Service
 from app.store import audit, coils
@@ -41,28 +38,6 @@ MAX_ANNOUNCEMENT_BYTES = 4096
 # Whoever opens a drawing or a page by itself runs nothing and loads nothing, whatever a name in it may say.
 SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
 PLACED = re.compile(r"(-?[0-9.e+-]+)?:(-?[0-9]{1,18})")
-
-
-class IdRoute(APIRoute):
-    """A route in whose path an id may hold any character: `%2F` in it is a letter of the id and divides nothing.
-
-    The server decodes a path before it is matched, and `C/map` would be the map of `C`. So the path is matched as it
-    was sent, and what stands in its places is decoded then.
-    """
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether the request is for this route."""
-        sent = scope.get("raw_path")
-        if not sent:
-            return super().matches(scope)
-        found, child = super().matches({**scope, "path": sent.decode("latin-1")})
-        if found is not Match.NONE:
-            before = scope.get("path_params", {})
-            child["path_params"] = {
-                name: value if name in before else unquote(value) for name, value in child["path_params"].items()
-            }
-        return found, child
-
 
 router = APIRouter(prefix="/v1/coils", tags=["coils"], route_class=IdRoute, responses=REFUSALS)
 
@@ -134,7 +109,7 @@ async def close(coil_id: CoilId, request: Request, service: Current) -> SummaryR
     return await service.store.write(closed)
 
 
-@router.get("", dependencies=[READ], summary="Coils", responses=problems(422, 503))
+@router.get("", dependencies=[READ, SOUND_QUERY], summary="Coils", responses=problems(422, 503))
 def listed(
     service: Current, state: replies.State | None = None, limit: Limit = 50, cursor: Cursor = None
 ) -> CoilsReply:
@@ -153,7 +128,9 @@ def one(coil_id: CoilId, service: Current) -> CoilReply:
     return replies.detail(_examined(service, coil_id))
 
 
-@router.get("/{coil_id}/events", dependencies=[READ], summary="Events of a coil", responses=problems(404, 422, 503))
+@router.get(
+    "/{coil_id}/events", dependencies=[READ, SOUND_QUERY], summary="Events of a coil", responses=problems(404, 422, 503)
+)
 def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor = None) -> EventsReply:
     """All that the network told of, along the strip."""
     after = None if cursor is None else _place(cursor)
@@ -169,7 +146,7 @@ def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor
 
 @router.get(
     "/{coil_id}/map",
-    dependencies=[READ],
+    dependencies=[READ, SOUND_QUERY],
     summary="Map of a coil",
     response_model=MapReply,
     responses={

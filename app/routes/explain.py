@@ -3,7 +3,7 @@
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 from sqlalchemy import RowMapping
@@ -16,14 +16,13 @@ from app.explain.messages import Of, Part, Question
 from app.explain.schemas import Explanation
 from app.kept import Number, archived, kept
 from app.openapi import INSPECT_BODY, problems
-from app.parameters import INTEGER, InspectQuery, Name, Pixels, StrictQuery
-from app.record_query import each_once
+from app.parameters import INTEGER, SOUND_QUERY, InspectQuery, Name, Pixels, StrictQuery
 from app.service import Current, Service
 from app.store.numbers import inspection_id
 from model.errors import ErrorCode, SteelsightError
 from model.image import Frame, PixelFormat
 
-router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[READ, Depends(each_once)], responses=REFUSALS)
+router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[READ, SOUND_QUERY], responses=REFUSALS)
 
 LayerName = Annotated[str, Path(max_length=100, description="A stage's `name`.")]
 PNG: dict[int | str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ from app.conditional import answered, unchanged
 from app.live.feed import Listener, Position
 from app.openapi import BINARY, problems
 from app.parameters import Name
+from app.paths import IdRoute
 from app.refusals import Refusal, ServiceCode
 from app.schemas_record import CameraReply, CamerasReply, InspectionRow
 from app.service import Current, Service
@@ -29,7 +30,7 @@ EVENTS = "text/event-stream"
 # Proxies that hold a reply back until it is whole would hold this one back for ever.
 UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-router = APIRouter(prefix="/v1", tags=["live"], dependencies=[READ], responses=REFUSALS)
+router = APIRouter(prefix="/v1", tags=["live"], route_class=IdRoute, dependencies=[READ], responses=REFUSALS)
 
 
 async def _listening(

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -16,7 +16,8 @@ from app.export.parquet import MEDIA_TYPE as PARQUET
 from app.export.parquet import as_parquet
 from app.kept import Number, archived, kept, unknown
 from app.openapi import BINARY, problems
-from app.record_query import ExportQuery, PageQuery, TableFormat, each_once
+from app.parameters import SOUND_QUERY
+from app.record_query import ExportQuery, PageQuery, TableFormat
 from app.schemas_record import (
     ArchiveReply,
     DatabaseReply,
@@ -38,7 +39,7 @@ ASK_AGAIN = "private, no-cache"
 IMAGES = {media: {"schema": BINARY} for media in MEDIA_TYPES.values()}
 EXPORTS = {TableFormat.CSV: (as_csv, CSV), TableFormat.PARQUET: (as_parquet, PARQUET)}
 
-router = APIRouter(prefix="/v1", tags=["record"], dependencies=[READ, Depends(each_once)], responses=REFUSALS)
+router = APIRouter(prefix="/v1", tags=["record"], dependencies=[READ, SOUND_QUERY], responses=REFUSALS)
 
 
 # Not async, as all that read the record: FastAPI moves them to a thread.

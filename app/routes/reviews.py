@@ -10,6 +10,7 @@ from app.access.declared import READ, REFUSALS, REVIEW, principal_of
 from app.complaints import echo
 from app.json_body import read_json
 from app.openapi import problems, schema_of
+from app.parameters import SOUND_QUERY
 from app.refusals import Refusal, ServiceCode
 from app.review import loop
 from app.review.schemas import (
@@ -66,7 +67,7 @@ async def review(inspection_id: InspectionId, request: Request, service: Current
 
 @router.delete(
     "/inspections/{inspection_id}/review",
-    dependencies=[REVIEW],
+    dependencies=[REVIEW, SOUND_QUERY],
     summary="Take a review back",
     responses=problems(404, 422, 503),
 )
@@ -92,7 +93,9 @@ async def undo(
     return await service.store.write(undone)
 
 
-@router.get("/reviews/queue", dependencies=[READ], summary="Frames to review next", responses=problems(422, 503))
+@router.get(
+    "/reviews/queue", dependencies=[READ, SOUND_QUERY], summary="Frames to review next", responses=problems(422, 503)
+)
 def review_queue(query: Annotated[QueueQuery, Query()], service: Current) -> QueueReply:
     """Those near a threshold, random samples, and those that a shadow judged otherwise, by turns.
 

@@ -17,7 +17,7 @@ from app.access.watched import AccessError
 from app.arriving import read_bytes
 from app.json_body import strict
 from app.openapi import problems, schema_of
-from app.parameters import StrictQuery
+from app.parameters import SOUND_QUERY, StrictQuery
 from app.refusals import Refusal, ServiceCode
 from app.service import Current, Service
 
@@ -124,7 +124,7 @@ async def who(request: Request, service: Current) -> WhoReply:
 
 @router.delete(
     "/sessions",
-    dependencies=[READ],
+    dependencies=[READ, SOUND_QUERY],
     status_code=204,
     # Not FastAPI's own, which calls the nothing that it sends JSON.
     response_class=Response,

@@ -233,12 +233,6 @@ async def test_a_misspelt_parameter_is_refused(post, png):
     assert "'coilid'" in answer.json()["detail"]
 
 
-async def test_a_parameter_given_twice_is_refused(http, png):
-    headers = {"content-type": "image/png"}
-    answer = await http.post("/v1/inspect?camera_id=a&camera_id=b", content=png, headers=headers)
-    assert_refused(answer, ServiceCode.PARAMETERS_INVALID)
-
-
 async def test_a_thousand_wrong_parameters_make_a_short_answer(post, png):
     answer = await post(png, **{"x" * 40 + str(number): "y" for number in range(1000)})
     assert_refused(answer, ServiceCode.PARAMETERS_INVALID)

@@ -2,7 +2,7 @@
 
 import re
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ from .conftest import COIL, PASSWORD, PATIENCE_MS, Site, program, until, watchin
 
 VIEWER, REVIEWER, ADMIN = "Viv Viewer", "Rex Reviewer", "Ada Admin"
 ROLES = {VIEWER: Role.VIEWER, REVIEWER: Role.REVIEWER, ADMIN: Role.ADMIN, "Leaver": Role.ADMIN}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 # Of a page that leads elsewhere while something of it is still being fetched.
 GONE = ("net::ERR_", "status of 401", "status of 403", "WebSocket", "Failed to fetch")
 
@@ -190,6 +191,10 @@ def test_a_form_is_accepted_from_the_desk_s_own_page_alone(closed):
         closed, "/sign-in", "POST", data={**said, "next": "//elsewhere.example"}, headers={**own, "cookie": cookie}
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/line")
+    latin = urlencode({**said, "name": b"J\xfcrgen"})
+    assert (
+        fetch(closed, "/sign-in", "POST", content=latin, headers={**own, **FORM, "cookie": cookie}).status_code == 403
+    )
     session = next(each for each in answer.headers.get_list("set-cookie") if each.startswith("steelsight="))
     assert "HttpOnly" in session and "SameSite=strict" in session
     out = {**own, "cookie": session.partition(";")[0]}
@@ -198,7 +203,7 @@ def test_a_form_is_accepted_from_the_desk_s_own_page_alone(closed):
 
 @pytest.mark.parametrize("body", [b"", b"\xff" * 100, b"a=" * 9000, b"name=x&password=%ff%00", b"&" * 5000])
 def test_hostile_forms_are_refused(closed, body):
-    headers = {"origin": closed.desk.url, "content-type": "application/x-www-form-urlencoded"}
+    headers = {"origin": closed.desk.url, **FORM}
     for path in ("/sign-in", "/sign-out"):
         assert 400 <= fetch(closed, path, "POST", content=body, headers=headers).status_code < 500
 
