@@ -4,7 +4,9 @@ import base64
 import binascii
 import hashlib
 
+# Of which all but the first bit are a number: a database's integers have a sign.
 NUMBER_BYTES = 8
+LARGEST = 2**63 - 1
 CHECK_BYTES = 4
 
 
@@ -32,9 +34,10 @@ def number_before(cursor: str) -> int:
     except (UnicodeEncodeError, binascii.Error):
         read = b""
     written, check = read[:NUMBER_BYTES], read[NUMBER_BYTES:]
-    if len(written) != NUMBER_BYTES or check != _check(written):
+    number = int.from_bytes(written, "big")
+    if len(written) != NUMBER_BYTES or check != _check(written) or number > LARGEST:
         raise ValueError("not a cursor of ours: hand back the `next` of the page before, as it stands")
-    return int.from_bytes(written, "big")
+    return number
 
 
 def _check(written: bytes) -> bytes:

@@ -97,6 +97,7 @@ async def test_pages_follow_one_another(http, inspect, png):
         ("cursor=abc", "cursor"),
         (f"cursor={cursor_of(5)[:-1]}", "cursor"),
         (f"cursor={'A' * 50_000}", "cursor"),
+        (f"cursor={cursor_of(2**63)}", "cursor"),
         ("verdict=fine", "verdict"),
         ("from=yesterday", "from"),
         ("from=2026-01-31", "from"),
