@@ -3,13 +3,13 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image, UnidentifiedImageError
 
-from app.simulate.plan import Camera, PlanError, Take
+from app.simulate.plan import MOST_FRAMES, Camera, PlanError, Take
 from app.simulate.planting import Planting
 from synthetic.strip import Steel, Strip
 
@@ -102,10 +102,10 @@ class FolderLine:
 def _filled(heights: Sequence[int], length_px: float) -> list[int]:
     filled: list[int] = []
     rows = 0
-    for height in cycle(heights):
+    for height in islice(cycle(heights), MOST_FRAMES + 1):
         rows += height
         if rows > length_px:
-            return filled
+            break
         filled.append(height)
     return filled
 

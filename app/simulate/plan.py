@@ -12,6 +12,8 @@ import numpy as np
 
 # Of the generator's streams; see `app.simulate.planting` for the other.
 LOSS_STREAM = 0
+# The plan of a coil is held in memory; a camera that takes one a second is busy with so many for eleven days.
+MOST_FRAMES = 1_000_000
 # Positions are sums and quotients of decimal fractions: a frame that ends as a stop begins must not count as stopped.
 SAME_S = 1e-6
 

@@ -11,6 +11,8 @@ from synthetic.shapes import log_uniform
 from synthetic.strip import PlacedDefect
 
 SCATTER_STREAM, PERIOD_STREAM = 1, 2
+# Each is held in memory; the longest coil has half as many of ten on 100 m of two sides.
+MOST_DEFECTS = 400_000
 # What the damaged roll prints: an area of specks in one lane. No larger than this, nor than half of the camera's
 # columns, so that steel is left beside it.
 PRINTED_CLASS, PRINTED_PX = "rolled-in_scale", 56.0
@@ -94,10 +96,13 @@ def scatter(plan: Plan, per_100m: float, width: int, seed: int) -> dict[str, lis
     >>> plan = Plan((Camera(0, "top-1", "top", [1000] * 50),), 1.0, 1000.0)
     >>> {name: len(defects) for name, defects in scatter(plan, 20.0, 256, 0).items()}
     {'top-1': 10}
+
+    Raises `PlanError`.
     """
     rng = np.random.default_rng((seed, SCATTER_STREAM))
     sides = {camera.side for camera in plan.cameras}
     count = round(per_100m * plan.length_mm / 100_000 * len(sides))
+    _require_few("--defects-per-100m", per_100m, count)
     names = list(DEFECT_CLASSES)
     placed: dict[str, list[PlacedDefect]] = {}
     for _ in range(count):
@@ -144,9 +149,17 @@ def repeat(
         )
     shape = int(np.random.default_rng((seed, PERIOD_STREAM)).integers(2**32))
     ends = sum(camera.heights) * plan.mm_per_pixel
+    _require_few("--period-mm", interval_mm, round(ends / interval_mm))
     places = np.arange(interval_mm / 2, ends, interval_mm) / plan.mm_per_pixel
     return {
         camera_id: [
             PlacedDefect(PRINTED_CLASS, float(y), across / plan.mm_per_pixel, size, STRONG, shape) for y in places
         ]
     }
+
+
+def _require_few(flag: str, received: float, count: int) -> None:
+    if count > MOST_DEFECTS:
+        raise PlanError(
+            f"{flag}: received {received:g}; this makes {count:,} defects, and {MOST_DEFECTS:,} are the most"
+        )

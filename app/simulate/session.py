@@ -6,17 +6,18 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from math import isfinite
 
 import httpx
 
 from app.access.caller import CallerError, reach
+from app.complaints import echo
+from app.parameters import FARTHEST_MM, LARGEST_PIXEL_MM
 from app.simulate.line import DrawnLine, FolderLine, Line, read_folder
-from app.simulate.plan import Plan, PlanError, Stop, choose_loss, name_cameras
+from app.simulate.plan import MOST_FRAMES, Plan, PlanError, Stop, choose_loss, name_cameras
 from app.simulate.planting import Planting, repeat, scatter
 from app.simulate.player import ANSWER_WITHIN_S, Pace, Player, PlayFault
 from app.simulate.tally import Summary
@@ -29,9 +30,24 @@ SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LINES = 0.2, 10.0
 CLEAR_LINE = "\r\x1b[K"
 # The sheets of steel take 8.6 kB a column; and no network sees anything in less.
 WIDEST_PX, NARROWEST_PX = 65536, 16
-
-ABOVE_ZERO = ("speed_m_s", "length_m", "mm_per_pixel", "period_mm", "in_flight", "patience_s", "rows", "cameras")
-NOT_BELOW_ZERO = ("defects_per_100m", "lose", "seed")
+# What a server takes in a body unless it is told otherwise.
+MOST_PIXELS = 2**27
+# From the least that could be meant to what no line has and no server takes: past these a number is a mistake, and the
+# sums that follow from it are no numbers, or fill the memory.
+BOUNDS = {
+    "cameras": (1, 64),
+    "speed_m_s": (0.001, 1000),
+    "length_m": (0.001, FARTHEST_MM / 1000),
+    "mm_per_pixel": (0.001, LARGEST_PIXEL_MM),
+    "width_px": (NARROWEST_PX, WIDEST_PX),
+    "rows": (1, WIDEST_PX),
+    "defects_per_100m": (0, 10_000),
+    "period_mm": (0.001, FARTHEST_MM),
+    "lose": (0, MOST_FRAMES),
+    "seed": (0, 10**15),
+    "in_flight": (1, 1000),
+    "patience_s": (0.001, 86_400),
+}
 DRAWN_ONLY = ("width_px", "rows", "defects_per_100m", "period_mm", "period_at", "format")
 # What is drawn unless said otherwise; None in the arguments tells that nothing was said.
 DRAWN_DEFAULTS = {"width_px": 1024, "rows": 512, "defects_per_100m": 10.0, "format": "raw", "length_m": 100.0}
@@ -149,11 +165,10 @@ def run(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> None:
     """Raises `PlanError` for a value that nothing can be played with; fills in what is drawn by default."""
-    for names, fits, expected in (
-        (ABOVE_ZERO, lambda value: value > 0, "a number above 0"),
-        (NOT_BELOW_ZERO, lambda value: value >= 0, "0 or more"),
-    ):
-        _each(arguments, names, fits, expected)
+    for name, (least, most) in BOUNDS.items():
+        value = getattr(arguments, name)
+        if value is not None and not least <= value <= most:
+            raise PlanError(f"{_flag(name)}: received {echo(value)}; expected {least:g} to {most:g}")
     if not _is_address(arguments.url):
         raise PlanError(f"--url: received {arguments.url!r}; expected an address such as http://127.0.0.1:8000")
     if arguments.sides is None:
@@ -168,15 +183,11 @@ def _check(arguments: Namespace) -> None:
     for name, value in DRAWN_DEFAULTS.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
-    if not NARROWEST_PX <= arguments.width_px <= WIDEST_PX:
-        raise PlanError(f"--width-px: received {arguments.width_px}; expected {NARROWEST_PX} to {WIDEST_PX}")
-
-
-def _each(arguments: Namespace, names: tuple[str, ...], fits: Callable[[float], bool], expected: str) -> None:
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None and not (isfinite(value) and fits(value)):
-            raise PlanError(f"{_flag(name)}: received {value:g}; expected {expected}")
+    if arguments.rows * arguments.width_px > MOST_PIXELS:
+        raise PlanError(
+            f"--rows: received {arguments.rows}; with {arguments.width_px} columns this makes more than "
+            f"{MOST_PIXELS:,} pixels a frame"
+        )
 
 
 def _is_address(url: str) -> bool:
@@ -194,7 +205,8 @@ def _flag(name: str) -> str:
 def _drawn(arguments: Namespace) -> tuple[Plan, Planting, Line, float | None]:
     mm_per_pixel, width, seed = arguments.mm_per_pixel, arguments.width_px, arguments.seed
     frames = int(arguments.length_m * 1000 / (arguments.rows * mm_per_pixel) + 1e-9)
-    plan = _plan(arguments, [[arguments.rows] * frames] * arguments.cameras)
+    # One too many is refused as all of them would be.
+    plan = _plan(arguments, [[arguments.rows] * min(frames, MOST_FRAMES + 1)] * arguments.cameras)
     periodic = {}
     if arguments.period_mm:
         camera_id, across_mm = _place(arguments.period_at, plan)
@@ -221,6 +233,8 @@ def _plan(arguments: Namespace, heights: list[list[int]]) -> Plan:
     empty = next((camera for camera in cameras if not camera.heights), None)
     if empty:
         raise PlanError(f"--length-m: received {arguments.length_m:g}; {empty.camera_id} would not take a single frame")
+    if sum(len(camera.heights) for camera in cameras) > MOST_FRAMES:
+        raise PlanError(f"--length-m: the coil would take more than {MOST_FRAMES:,} frames; play a shorter one")
     stops = tuple(Stop.read(text) for text in arguments.stop)
     known = {camera.camera_id for camera in cameras}
     for stop in stops:

@@ -61,15 +61,28 @@ def serving(script: Script) -> Iterator[Scripted]:
 @pytest.mark.parametrize(
     "argv, told",
     [
-        (["--speed-m-s", "0"], "--speed-m-s: received 0; expected a number above 0"),
+        (["--speed-m-s", "0"], "--speed-m-s: received 0.0; expected 0.001 to 1000"),
         (["--length-m", "nan"], "--length-m: received nan"),
+        (["--length-m", "1e300"], "--length-m: received 1e+300; expected 0.001 to 1e+06"),
+        (["--length-m", "1e6", "--rows", "1"], "--length-m: the coil would take more than 1,000,000 frames"),
+        (["--mm-per-pixel", "1e-300"], "--mm-per-pixel: received 1e-300"),
+        (["--speed-m-s", "1e-300"], "--speed-m-s: received 1e-300"),
+        (["--cameras", "9" * 400], "--cameras: received 9999"),
+        (["--rows", "65536", "--width-px", "65536"], "this makes more than 134,217,728 pixels a frame"),
+        (["--defects-per-100m", "inf"], "--defects-per-100m: received inf"),
+        (["--defects-per-100m", "9999", "--length-m", "1e4"], "--defects-per-100m: received 9999; this makes 1,999,"),
+        (
+            ["--period-mm", "16", "--width-px", "16", "--mm-per-pixel", "1", "--length-m", "1e4"],
+            "makes 624,992 defects",
+        ),
+        (["--patience-s", "inf"], "--patience-s: received inf"),
         (["--length-m", "0.01"], "top-1 would not take a single frame"),
         (["--cameras", "0"], "--cameras: received 0"),
         (["--cameras", "1", "--sides", "top,bottom"], "expected at least 2, one for each side"),
         (["--width-px", "4"], "--width-px: received 4; expected 16 to 65536"),
         (["--stop", "top-1:5"], "expected CAMERA:AT_S:FOR_S"),
         (["--stop", "left-1:5:5"], "the cameras are bottom-1, top-1"),
-        (["--lose", "-1"], "--lose: received -1; expected 0 or more"),
+        (["--lose", "-1"], "--lose: received -1; expected 0 to 1e+06"),
         (["--lose", "100000"], "no camera has so many frames in a row"),
         (["--seed", "-1"], "--seed: received -1"),
         (["--period-at", "top-1:5"], "say at which interval with --period-mm"),
@@ -192,11 +205,13 @@ class TestFolder:
         assert [position for _, _, position, _ in frames] == [0, 200, 300, 360, 520, 720, 820, 880]
         assert [body for *_, body in frames[:4]] == [body for *_, body in frames[4:]]
 
-    def test_too_few_files_none_and_one_that_is_none(self, folder, tmp_path_factory, capsys):
+    def test_too_few_files_none_too_many_times_and_one_that_is_none(self, folder, tmp_path_factory, capsys):
         assert main("--folder", str(folder), "--cameras", "5") == 2
         assert "has 4 frames to deal out" in capsys.readouterr().err
         assert main("--folder", str(tmp_path_factory.mktemp("empty"))) == 2
         assert "has no file that ends in .png" in capsys.readouterr().err
+        assert main("--folder", str(folder), "--length-m", "1e6", "--mm-per-pixel", "0.001") == 2
+        assert "more than 1,000,000 frames" in capsys.readouterr().err
         (folder / "frame9.png").write_bytes(b"\x89PNG and nothing else")
         assert main("--folder", str(folder)) == 2
         assert "frame9.png is no image" in capsys.readouterr().err
