@@ -2,7 +2,7 @@
 
 Its chunks are walked here, and all scan lines go to Pillow's decoder in one call: three quarters of the time that
 reading a tile through Pillow takes, and one wait for the interpreter's lock instead of one for every chunk. Whatever is
-unusual about a file leaves it to Pillow's reader, which also finds the words for what is broken.
+unusual about a file leaves it to Pillow's reader, once every checksum in it was found right.
 """
 
 import struct
@@ -34,7 +34,7 @@ FILL: dict[str, int | tuple[int, ...]] = {"L": 1, "RGB": (1, 1, 1)}
 
 @dataclass(frozen=True, slots=True)
 class PlainPng:
-    """A PNG whose chunks are sound; nothing is inflated yet.
+    """A plain PNG whose chunks are sound; nothing is inflated yet.
 
     mode: Pillow's, of the 8-bit picture; unpacking: how it is made of a scan line; scan_lines: zlib stream.
     """
@@ -57,24 +57,23 @@ class PlainPng:
 
 
 def plain_png(data: bytes) -> PlainPng | None:
-    """Walk the chunks of a file; None if it is no PNG, or not a plain and sound one.
+    """Walk the chunks of a file; None if it is no PNG, or not a plain one.
 
-    Raises ValueError for hostilely many chunks.
+    Raises ValueError for a PNG of any kind that is damaged or cut short, or has hostilely many chunks.
     """
     if not data.startswith(SIGNATURE):
         return None
     header, pixels = b"", []
-    # All of them first: their number is bounded also for Pillow's reader.
-    for kind, content, length in list(_chunks(data)):
-        if not _is_sound(data, content, length):
-            return None
+    # All of them first, also for Pillow's reader: it passes over the checksums of pixels and whatever follows them, and
+    # bounds no number of chunks.
+    for kind, content, length in list(_sound_chunks(data)):
         if kind == PIXEL_CHUNK:
             pixels.append(data[content : content + length])
         elif kind == HEADER_CHUNK and not header and length == HEADER.size:
             header = data[content : content + length]
         elif kind not in HARMLESS_CHUNKS or data.startswith(PROFILE, content):
             return None
-    if not header or kind != END_CHUNK:
+    if not header:
         return None
     width, height, depth, colour, compression, filtering, interlaced = HEADER.unpack(header)
     if (depth, colour) not in UNPACKING or compression or filtering or interlaced:
@@ -82,21 +81,24 @@ def plain_png(data: bytes) -> PlainPng | None:
     return PlainPng(width, height, *UNPACKING[depth, colour], b"".join(pixels), data)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, position and length of the content of each chunk that is there whole, up to the end chunk."""
-    position, kind, count = len(SIGNATURE), b"", 0
-    while kind != END_CHUNK and position + CHUNK_START.size <= len(data):
+def _sound_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, position and length of the content of each chunk, up to the end chunk.
+
+    Raises ValueError where a checksum is wrong or something is missing. That holds for the chunks that a reader may
+    skip as well: one of them may turn the picture.
+    """
+    view, position, kind, count = memoryview(data), len(SIGNATURE), b"", 0
+    while kind != END_CHUNK:
+        if position + CHUNK_START.size > len(data):
+            raise ValueError("its end chunk is missing")
         length, kind = CHUNK_START.unpack_from(data, position)
         content = position + CHUNK_START.size
         position = content + length + CHECKSUM.size
         count += 1
         if position > len(data):
-            return
+            raise ValueError(f"its chunk {kind!r} ends at byte {position}, and {len(data)} bytes were received")
         if count > MAX_CHUNKS:
             raise ValueError(f"it has more than {MAX_CHUNKS} chunks")
+        if CHECKSUM.unpack_from(data, content + length) != (zlib.crc32(view[content - len(kind) : content + length]),):
+            raise ValueError(f"the checksum of its chunk {kind!r} is wrong")
         yield kind, content, length
-
-
-def _is_sound(data: bytes, content: int, length: int) -> bool:
-    checksum: int = CHECKSUM.unpack_from(data, content + length)[0]
-    return zlib.crc32(memoryview(data)[content - 4 : content + length]) == checksum
