@@ -4,6 +4,7 @@ kept, images past their time go, and versions that were made active behind its b
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ RETENTION_EVERY_S = 60.0
 # Of the largest each takes a twentieth of a second; after an upgrade there are thousands.
 RUNS_AT_ONCE = 16
 
+Step = Callable[[], Awaitable[None]]
+
 log = structlog.get_logger("steelsight.housekeeping")
 
 
@@ -49,23 +52,37 @@ class Housekeeping:
         self._folders = itertools.cycle(FOLDERS)
 
     async def run(self) -> None:
-        """Until cancelled. What fails is logged, and tried again the next time."""
+        """Until cancelled. A step that fails keeps no other from its turn, and is tried again the next time."""
+        # How long each rests once it is done.
+        rests_s: dict[Step, float] = {
+            self.renew: 0.0,
+            self.close_idle_coils: 0.0,
+            self.keep_runs: 0.0,
+            self.tell_activation: 0.0,
+            self.delete_images: RETENTION_EVERY_S,
+            self.count_images: RETENTION_EVERY_S,
+            self.sweep_next: RETENTION_EVERY_S,
+        }
         loop = asyncio.get_running_loop()
-        retention_at = 0.0
+        due = dict.fromkeys(rests_s, 0.0)
         while True:
-            try:
-                await asyncio.to_thread(self._record.renew)
-                await self.close_idle_coils()
-                await self.keep_runs()
-                await self.tell_activation()
-                if loop.time() >= retention_at:
-                    await self.delete_images()
-                    await self.sweep_orphans(next(self._folders))
-                    retention_at = loop.time() + RETENTION_EVERY_S
-            # Whatever it is: the next pass may find it mended, and without one no coil would ever be closed.
-            except Exception as error:
-                log.warning("housekeeping_failed", reason=str(error), exc_info=error)
+            for step, rest_s in rests_s.items():
+                if loop.time() >= due[step] and await self._done(step):
+                    due[step] = loop.time() + rest_s
             await asyncio.sleep(IDLE_EVERY_S)
+
+    async def _done(self, step: Step) -> bool:
+        try:
+            await step()
+        # Whatever it is: the next pass may find it mended, and without one no coil would ever be closed.
+        except Exception as error:
+            log.warning("housekeeping_failed", step=step.__name__, reason=str(error), exc_info=error)
+            return False
+        return True
+
+    async def renew(self) -> None:
+        """See that the numbers that this process draws are still its own."""
+        await asyncio.to_thread(self._record.renew)
 
     async def close_idle_coils(self) -> None:
         """Close the coils of which no frame came for long."""
@@ -113,7 +130,14 @@ class Housekeeping:
                 log.info("images_deleted", verdict=policy.verdict, images=len(chosen))
         while await record.write(partial(retention.purge, archive=record.archive, at=now())):
             pass
-        record.archive.used = await record.write(retention.used_bytes)
+
+    async def count_images(self) -> None:
+        """Tell the archive how much it holds, for the bound on that."""
+        self._record.archive.used = await self._record.write(retention.used_bytes)
+
+    async def sweep_next(self) -> None:
+        """`sweep_orphans` in the next folder."""
+        await self.sweep_orphans(next(self._folders))
 
     async def sweep_orphans(self, folder: str) -> None:
         """Have the files go that no row names, a folder at a time: all of them once in four hours, by one worker."""

@@ -20,7 +20,8 @@ FILE = "plant.toml"
 MAX_BYTES = 1024 * 1024
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Limit = Annotated[int, Field(ge=0)]
+# Like the other upper bounds here: past it a number is a slip of the pen.
+Limit = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class PlantError(Exception):
@@ -40,7 +41,7 @@ class Camera(Part):
     side: Annotated[str, StringConstraints(min_length=1, max_length=32)] = Field(
         description="Of the strip, such as `top`; counts where a frame does not say."
     )
-    across_mm: float = Field(description="From the strip's edge to the camera's first column.")
+    across_mm: float = Field(ge=-100_000, le=100_000, description="From the strip's edge to the camera's first column.")
 
 
 class Roll(Part):
@@ -54,7 +55,9 @@ class Severity(Part):
     """How grave an event of some size is. The size is the longer side of its box."""
 
     name: Word
-    least_mm: float = Field(ge=0, description="An event at least so long is of this severity, or of a graver one.")
+    least_mm: float = Field(
+        ge=0, le=1_000_000, description="An event at least so long is of this severity, or of a graver one."
+    )
 
 
 class Acceptance(Part):
@@ -174,9 +177,12 @@ def parse_plant(text: str) -> Plant:
     app.plant.PlantError: roll 1, diameter_mm: is missing; roll 1, diameter: is no key of the plant file
     """
     try:
-        return Plant.model_validate(tomllib.loads(text), by_alias=True, by_name=False)
-    except tomllib.TOMLDecodeError as error:
+        said = tomllib.loads(text)
+    # Not only its own error: a number may have too many digits for Python, and lists lie in one another too deep.
+    except (ValueError, RecursionError) as error:
         raise PlantError(f"is not TOML: {error}") from None
+    try:
+        return Plant.model_validate(said, by_alias=True, by_name=False)
     except ValidationError as error:
         raise PlantError("; ".join(_complaint(dict(each)) for each in error.errors())) from None
 

@@ -48,6 +48,20 @@ def addresses(given: str) -> str:
     return given.replace(" ", "")
 
 
+# What is larger is a slip of the pen or a mistaken unit, and something below would end: the calendar, on which days and
+# seconds are counted back from now, an array's size, a file's offset.
+MOST_DAYS = 36_500
+Days = Annotated[float, Field(ge=0, le=MOST_DAYS)]
+Seconds = Annotated[float, Field(gt=0, le=MOST_DAYS * 86_400)]
+# An edge of a frame in pixels.
+Side = Annotated[int, Field(le=65_536)]
+# Pixels of a frame and bytes of a body, which lie in memory; bytes that an archive keeps, 0 for no bound.
+Size = Annotated[int, Field(ge=1, le=2**40)]
+KeptBytes = Annotated[int, Field(ge=0, le=2**50)]
+# Connections, and frames at a time.
+Count = Annotated[int, Field(le=1_000_000)]
+
+
 class Settings(BaseModel):
     """Everything that can be set. A field `port` is the variable `STEELSIGHT_PORT`."""
 
@@ -74,27 +88,25 @@ class Settings(BaseModel):
     engine_threads: int = Field(
         1, ge=0, le=256, description="Threads inside the engine for one frame; 0 lets the runtime choose."
     )
-    stride: int | None = Field(None, ge=1, description="Pixels between tiles; unset takes the artifact's own.")
-    max_pixels: int = Field(DEFAULT_LIMITS.max_pixels, ge=1, description="Largest frame in pixels.")
+    stride: Side | None = Field(None, ge=1, description="Pixels between tiles; unset takes the artifact's own.")
+    max_pixels: Size = Field(DEFAULT_LIMITS.max_pixels, description="Largest frame in pixels.")
     # A frame is extended to a tile by reflection, which needs two pixels a side.
-    min_side: int = Field(DEFAULT_LIMITS.min_side, ge=2, description="Shortest side of a frame in pixels.")
-    max_body_bytes: int = Field(
-        128 * 1024 * 1024, ge=1, description="Largest request body; 128 MiB holds 64 Mpx of Mono16."
-    )
+    min_side: Side = Field(DEFAULT_LIMITS.min_side, ge=2, description="Shortest side of a frame in pixels.")
+    max_body_bytes: Size = Field(128 * 1024 * 1024, description="Largest request body; 128 MiB holds 64 Mpx of Mono16.")
     body_seconds: float = Field(30, gt=0, le=3600, description="Time in which a whole body must have arrived.")
-    max_connections: int = Field(
+    max_connections: Count = Field(
         4096, ge=0, description="Open connections of one worker; a further one is answered 503 and closed. 0: no bound."
     )
-    max_connections_per_address: int = Field(
+    max_connections_per_address: Count = Field(
         1024,
         ge=0,
         description="Of these, from one address (of IPv6, one network of 64 bits); 0: no bound, for servers behind a "
         "proxy.",
     )
-    max_in_flight: int = Field(
+    max_in_flight: Count = Field(
         64, ge=1, description="Inspections in one worker at a time; past it `overloaded` is answered at once."
     )
-    max_batch_images: int = Field(
+    max_batch_images: Count = Field(
         32, ge=1, description="Most images of one batch request; each holds one of the `max_in_flight` places."
     )
     deadline_ms: float = Field(
@@ -129,7 +141,7 @@ class Settings(BaseModel):
         default_factory=lambda known: str(Path(known["home"]) / "archive"),
         description="Where images are kept: a folder, or an s3:// URL; `home`/archive unless set.",
     )
-    archive_max_bytes: int = Field(0, ge=0, description="Most bytes of images; 0 is as many as there is room for.")
+    archive_max_bytes: KeptBytes = Field(0, description="Most bytes of images; 0 is as many as there is room for.")
     archive_when_full: Literal["refuse", "continue-without-image"] = Field(
         "continue-without-image", description="What becomes of a frame whose image cannot be kept."
     )
@@ -139,13 +151,13 @@ class Settings(BaseModel):
     sample_called: float = Field(
         0.1, ge=0, le=1, description="Share of `review` and `defect` frames drawn at random for the overkill estimate."
     )
-    keep_ok_days: float = Field(30, ge=0, description="How long images of `ok` frames are kept; 0 is for ever.")
-    keep_review_days: float = Field(365, ge=0, description="How long images of `review` frames are kept.")
-    keep_defect_days: float = Field(730, ge=0, description="How long images of `defect` frames are kept.")
-    keep_ok_bytes: int = Field(0, ge=0, description="Most bytes of images of `ok` frames, the oldest go; 0: no bound.")
-    keep_review_bytes: int = Field(0, ge=0, description="Most bytes of images of `review` frames.")
-    keep_defect_bytes: int = Field(0, ge=0, description="Most bytes of images of `defect` frames.")
-    coil_idle_seconds: float = Field(600, gt=0, description="A coil of which no frame came for so long is closed.")
+    keep_ok_days: Days = Field(30, description="How long images of `ok` frames are kept; 0 is for ever.")
+    keep_review_days: Days = Field(365, description="How long images of `review` frames are kept.")
+    keep_defect_days: Days = Field(730, description="How long images of `defect` frames are kept.")
+    keep_ok_bytes: KeptBytes = Field(0, description="Most bytes of images of `ok` frames, the oldest go; 0: no bound.")
+    keep_review_bytes: KeptBytes = Field(0, description="Most bytes of images of `review` frames.")
+    keep_defect_bytes: KeptBytes = Field(0, description="Most bytes of images of `defect` frames.")
+    coil_idle_seconds: Seconds = Field(600, description="A coil of which no frame came for so long is closed.")
     plant: Path = Field(
         default_factory=lambda known: Path(known["home"]) / "plant.toml",
         description="What the plant says of its cameras, rolls and acceptance; `home`/plant.toml unless set.",

@@ -13,11 +13,9 @@ from app.access.acts import audited, system_user
 from app.access.keys import MAX_RATE, Key, create_key, read_keys, revoke_key
 from app.access.principal import Scope
 from app.access.watched import AccessError
-from app.settings import Settings, SettingsError, load
+from app.settings import MOST_DAYS, Settings, SettingsError, load
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
-# Longer than any plant's rules allow, and short of the end of the calendar.
-MAX_DAYS = 36_500
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -132,8 +130,8 @@ def _told(key: Key) -> dict[str, object]:
 
 def _days(given: str) -> float:
     days = float(given)
-    if not 0 < days <= MAX_DAYS:
-        raise argparse.ArgumentTypeError(f"received {given}; expected days above 0, at most {MAX_DAYS}")
+    if not 0 < days <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"received {given}; expected days above 0, at most {MOST_DAYS}")
     return days
 
 

@@ -1,9 +1,11 @@
 """What a server notices by itself, between the frames."""
 
+import asyncio
 import getpass
 import os
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.examined import Examinations
 from app.housekeeping import Housekeeping
@@ -101,3 +103,29 @@ async def test_a_pointer_that_is_gone_or_damaged_is_nothing_to_tell(start, own_m
         damage(own_models / POINTER)
         await looked(Housekeeping(running.service))
         assert told(running) == []
+
+
+@pytest.mark.parametrize(
+    "step", ["renew", "close_idle_coils", "keep_runs", "tell_activation", "delete_images", "count_images"]
+)
+async def test_a_step_that_fails_keeps_no_other_from_its_turn(start, tiny_models, step):
+    async def fails() -> None:
+        raise OverflowError("date value out of range")
+
+    async with start(models=tiny_models) as running:
+        keeping = Housekeeping(running.service)
+        swept = asyncio.Event()
+
+        async def sweeps() -> None:
+            swept.set()
+
+        fails.__name__ = step
+        setattr(keeping, step, fails)
+        keeping.sweep_next = sweeps
+        with capture_logs() as lines:
+            keeps = asyncio.create_task(keeping.run())
+            await asyncio.wait_for(swept.wait(), 30)
+            keeps.cancel()
+        assert {(line["step"], line["reason"]) for line in lines if line["event"] == "housekeeping_failed"} == {
+            (step, "date value out of range")
+        }

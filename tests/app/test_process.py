@@ -280,6 +280,7 @@ def test_a_taken_port_is_named(ready_home, tmp_path):
         (["serve", "--prot", "1"], {}, 2, "unrecognized arguments: --prot"),
         (["serve", "--port", "x"], {}, 2, "error: --port: received 'x'"),
         (["serve"], {"STEELSIGHT_PROT": "1"}, 2, "did you mean STEELSIGHT_PORT?"),
+        (["serve"], {"STEELSIGHT_KEEP_OK_DAYS": "inf"}, 2, "error: STEELSIGHT_KEEP_OK_DAYS: received 'inf'"),
         (["serve", "--host", "300.0.0.1"], {"STEELSIGHT_ACCESS": "open"}, 1, "error: cannot listen on 300.0.0.1"),
         (["serve"], {"STEELSIGHT_HOME": "/dev/null/home"}, 1, "error: the data root /dev/null/home cannot be used"),
     ],

@@ -4,8 +4,21 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.settings import Settings, SettingsError, load
+from app.housekeeping import Housekeeping
+from app.settings import PREFIX, Settings, SettingsError, load
+
+# Every setting that is a number, and the largest that it may be; one without a bound is an error here.
+MOST = {
+    name: kind["maximum"]
+    for name, field in Settings.model_json_schema()["properties"].items()
+    for kind in (field, *field.get("anyOf", ()))
+    if kind.get("type") in {"integer", "number"}
+}
+# So many processes and threads are a matter of the machine.
+OF_THE_MACHINE = {"workers", "engine_threads", "concurrency"}
 
 
 def test_without_anything_the_defaults_hold():
@@ -54,6 +67,24 @@ def test_a_wrong_variable_is_named_with_what_is_expected(environ, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", MOST)
+@given(
+    value=st.integers(-3, 10**13).map(str)
+    | st.integers().map(str)
+    | st.floats().map(repr)
+    | st.sampled_from(["9" * 400, "9" * 5000, "1e400", "-", " ", "\n", "0x10", "1_000"])
+)
+def test_a_number_is_within_its_bounds_or_refused_in_one_line(name, value):
+    variable = PREFIX + name.upper()
+    try:
+        number = getattr(load({variable: value}), name)
+    except SettingsError as error:
+        assert str(error).startswith(f"{variable}: received ")
+        assert "\n" not in str(error)
+    else:
+        assert 0 <= number <= MOST[name]
+
+
 def test_a_mistake_is_not_told_again_by_what_follows_from_it():
     with pytest.raises(SettingsError) as caught:
         load({"STEELSIGHT_WORKERS": "two"})
@@ -83,3 +114,16 @@ def test_every_field_has_a_default_and_a_description():
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert not field.is_required(), name
+
+
+@pytest.mark.anyio
+async def test_the_largest_numbers_can_be_worked_with(start, tiny_models, png):
+    largest = {name: value for name, value in MOST.items() if name not in OF_THE_MACHINE}
+    # No frame is so large.
+    async with start(models=tiny_models, **largest | {"min_side": 8}) as running:
+        await running.until_ready()
+        answer = await running.http.post("/v1/inspect", content=png, headers={"content-type": "image/png"})
+        assert answer.status_code == 200
+        keeping = Housekeeping(running.service)
+        await keeping.close_idle_coils()
+        await keeping.delete_images()

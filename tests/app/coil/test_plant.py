@@ -56,6 +56,13 @@ def test_a_part_that_is_written_is_no_default():
         ("rolls = 3", "rolls: is no key of the plant file"),
         ('[[camera]]\nid = "a"\nside = "top"', "camera 1, across_mm: is missing"),
         ('[[camera]]\nid = "a"\nside = "top"\nacross_mm = nan', "camera 1, across_mm: received nan"),
+        (
+            '[[camera]]\nid = "a"\nside = "top"\nacross_mm = -1e308',
+            "camera 1, across_mm: received -1e+308; input should",
+        ),
+        ("[[acceptance]]\nhold_above = " + "9" * 400, "acceptance 1, hold_above: received 999"),
+        ("[[acceptance]]\nhold_above = " + "9" * 5000, "is not TOML: "),
+        ("rolls = " + "[" * 10_000, "is not TOML: "),
         ('[[roll]]\nname = "r"\ndiameter_mm = -1', "roll 1, diameter_mm: received -1; input should be greater than 0"),
         ('[[camera]]\nid = "a"\nside = "t"\nacross_mm = 0\n' * 2, "the camera id 'a' stands there more than once"),
         ('[[acceptance]]\nseverity = "grave"\nhold_above = 0', "severity 'grave'; there are minor, major, critical"),
