@@ -266,15 +266,12 @@ class InspectionPool:
     async def inspect_each(
         self, order: Order, inspector: Inspector, bodies: Iterable[Body], query: InspectQuery
     ) -> list[Inspected | BaseException]:
-        """Judge several frames, in order: each gets an answer or what it failed of. Raises ClientDisconnect."""
+        """Judge several frames, in order: each gets an answer or what it failed of, `ClientDisconnect` too."""
         tickets = [self.submit(order, inspector, body, query) for body in bodies]
         try:
             answers = await asyncio.gather(*(ticket.answer for ticket in tickets), return_exceptions=True)
         finally:
             self._done(order, tickets)
-        for answer in answers:
-            if isinstance(answer, ClientDisconnect):
-                raise answer
         if too_late := self._answered_too_late(order):
             return [too_late if isinstance(answer, Inspected) else answer for answer in answers]
         return answers
@@ -302,6 +299,7 @@ class InspectionPool:
     def _done(self, order: Order, asked: Sequence[Waiting]) -> None:
         if order.watcher is not None:
             order.watcher.cancel()
+            order.watcher = None
         # A request that was cancelled would leave what it asked for behind.
         if any(waiting.answer.cancelled() for waiting in asked):
             self._withdraw(lambda waiting: waiting in asked)

@@ -33,6 +33,13 @@ from model.errors import SteelsightError
 log = structlog.get_logger("steelsight.audit")
 
 
+@dataclass(slots=True)
+class Asked:
+    """How many frames a request asks about: one, as long as nobody knows of more."""
+
+    frames: int = 1
+
+
 @dataclass(frozen=True)
 class Service:
     """One worker's parts. record: None where none is kept."""
@@ -63,18 +70,13 @@ class Service:
         return self.record
 
     @contextmanager
-    def noting(self, query: BatchQuery) -> Iterator[None]:
-        """Whatever a frame is refused for is noted in the record: the gap it leaves has a reason."""
+    def noting(self, query: BatchQuery) -> Iterator[Asked]:
+        """Whatever a request is refused for is noted in the record: the gap that its frames leave has a reason."""
+        asked = Asked()
         try:
-            yield
-        except (Refusal, SteelsightError) as error:
-            self.note(query, error.code)
-            raise
-        except ClientDisconnect:
-            self.note(query, Drop.CLIENT_LEFT)
-            raise
-        except Exception:
-            self.note(query, ServiceCode.INTERNAL_ERROR)
+            yield asked
+        except Exception as error:
+            self.note(query, why(error), asked.frames)
             raise
 
     async def audit(self, request: Request, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
@@ -89,10 +91,18 @@ class Service:
                 "act_not_audited", actor=actor, action=action, subject=subject, detail=detail, reason=error.message
             )
 
-    def note(self, query: BatchQuery, code: Code | Drop) -> None:
-        """One frame that was not inspected."""
+    def note(self, query: BatchQuery, code: Code | Drop, frames: int = 1) -> None:
+        """Frames of one request that were not inspected."""
         if self.record is not None and (frame := recording.refused(query, code.value)):
-            self.record.refused(frame)
+            for _ in range(frames):
+                self.record.refused(frame)
+
+
+def why(error: BaseException) -> Code | Drop:
+    """What the record says of a frame that failed of this."""
+    if isinstance(error, Refusal | SteelsightError):
+        return error.code
+    return Drop.CLIENT_LEFT if isinstance(error, ClientDisconnect) else ServiceCode.INTERNAL_ERROR
 
 
 def service_of(request: Request) -> Service:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.access.declared import INSPECT, REFUSALS
 from app.access.gate import require_camera
@@ -18,7 +18,7 @@ from app.replies import batch_reply
 from app.requests import RequestRecord
 from app.routing import BareRoute
 from app.schemas import BatchReply, FailedInspection, InspectionReply
-from app.service import Service, service_of
+from app.service import Service, service_of, why
 from model.errors import SteelsightError
 
 router = APIRouter(prefix="/v1", tags=["inspection"], route_class=BareRoute, dependencies=[INSPECT], responses=REFUSALS)
@@ -65,21 +65,29 @@ async def inspect_batch(request: Request, query: Annotated[BatchQuery, Query()])
     service, record = service_of(request), RequestRecord.of(request)
     require_camera(record.principal, query.camera_id)
     pool = service.pool
-    pool.require_place()
-    inspector = service.slot.require()
-    order = pool.order(record.started, request.receive)
-    form = await read_batch(request, service.arriving, order.deadline)
-    with pool.place():
-        files = await pool.run(order, partial(images, form, service.settings))
-        # The first image has the place in which the form was taken apart.
-        with pool.place(len(files) - 1):
-            about_each = InspectQuery.model_construct(**dict(query))
-            answers = await pool.inspect_each(order, inspector, files, about_each)
+    with service.noting(query) as asked:
+        pool.require_place()
+        inspector = service.slot.require()
+        order = pool.order(record.started, request.receive)
+        form = await read_batch(request, service.arriving, order.deadline)
+        with pool.place():
+            files = await pool.run(order, partial(images, form, service.settings))
+            asked.frames = len(files)
+            # The first image has the place in which the form was taken apart.
+            with pool.place(len(files) - 1):
+                about_each = InspectQuery.model_construct(**dict(query))
+                answers = await pool.inspect_each(order, inspector, files, about_each)
     record.version = inspector.version
-    return batch_reply([_result(answer, service, record, query) for answer in answers])
+    # From here on each frame has its own answer, and is noted by itself.
+    failed = [answer for answer in answers if not isinstance(answer, Inspected)]
+    for error in failed:
+        service.note(query, why(error))
+    if left := next((error for error in failed if isinstance(error, ClientDisconnect)), None):
+        raise left
+    return batch_reply([_result(answer, service, record) for answer in answers])
 
 
-def _result(answer: Inspected | BaseException, service: Service, record: RequestRecord, query: BatchQuery) -> bytes:
+def _result(answer: Inspected | BaseException, service: Service, record: RequestRecord) -> bytes:
     if isinstance(answer, Inspected):
         return answer.reply
     if isinstance(answer, SteelsightError | Refusal):
@@ -90,5 +98,4 @@ def _result(answer: Inspected | BaseException, service: Service, record: Request
         record.error = answer
         code, message = ServiceCode.INTERNAL_ERROR, "an internal error occurred; it has been logged"
     service.metrics.refusals.labels(code).inc()
-    service.note(query, code)
     return FailedInspection(error=problem_document(record, code, message)).model_dump_json().encode()

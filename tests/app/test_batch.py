@@ -1,12 +1,15 @@
 """POST /v1/inspect/batch: several images, each judged by itself; and what overload looks like over HTTP."""
 
 import asyncio
+import io
 import threading
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 
 from app.schemas import BatchReply
@@ -14,6 +17,7 @@ from app.schemas import BatchReply
 pytestmark = pytest.mark.anyio
 
 URL = "/v1/inspect/batch"
+LEFT = "steelsight_dropped_total", {"reason": "client_left"}
 
 
 def parts(*images: bytes, name: str = "image"):
@@ -122,10 +126,10 @@ async def test_a_batch_needs_a_place_for_each_image(start, tiny_models, files):
     assert (four.status_code, four.json()["code"]) == (400, "multipart_invalid")
 
 
-@pytest.fixture
-async def stalled(start, tiny_models):
-    """An application with one thread, a deadline of 150 ms, and an engine that waits for `go_on`."""
-    async with start(models=tiny_models, concurrency=1, deadline_ms=150, max_in_flight=3) as running:
+@asynccontextmanager
+async def stalling(start, models, **settings):
+    """An application with one thread, and an engine that waits for `go_on`."""
+    async with start(models=models, concurrency=1, **settings) as running:
         await running.until_ready()
         serving = running.service.slot.require()
         go_on, begun, logits = threading.Event(), threading.Event(), serving.engine.logits
@@ -142,6 +146,53 @@ async def stalled(start, tiny_models):
         running.service.slot._serving = replace(serving, engine=Stalled(), shared=None)
         yield running, begun, go_on
         go_on.set()
+
+
+@pytest.fixture
+async def stalled(start, tiny_models):
+    """As `stalling`, with a deadline of 150 ms."""
+    async with stalling(start, tiny_models, deadline_ms=150, max_in_flight=3) as running:
+        yield running
+
+
+async def test_of_a_batch_whose_client_left_the_record_has_every_frame_once(start, tiny_models, steel_frame, png):
+    """The first is so large that nothing is begun beside it; what waits behind it is dropped, and noted."""
+    large = io.BytesIO()
+    Image.fromarray(steel_frame(640, 1024)).save(large, "BMP")
+    request = httpx.Request("POST", f"http://steelsight{URL}", files=parts(large.getvalue(), png, png))
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": URL,
+        "query_string": b"coil_id=left",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": ("127.0.0.1", 1),
+        "server": ("steelsight", 80),
+    }
+    bodies, sent = [request.read()], []
+
+    async with asyncio.timeout(60), stalling(start, tiny_models) as (running, begun, go_on):
+
+        async def receive():
+            if bodies:
+                return {"type": "http.request", "body": bodies.pop()}
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        asked = asyncio.create_task(running.app(scope, receive, send))
+        while running.service.metrics.registry.get_sample_value(*LEFT) != 2:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        await asked
+        while (coil := (await running.http.get("/v1/coils/left")).json()).get("refused") != 2:
+            await asyncio.sleep(0.05)
+        assert (coil["frames"], sent) == (1, [])
 
 
 async def test_a_full_server_refuses_at_once_and_drops_what_is_late(stalled, png, files):

@@ -17,7 +17,7 @@ from app.settings import load
 from app.store import schema
 from app.store.numbers import TAG_BITS, first_number_at, number_of
 from model.image import decode
-from model.registry import Registry
+from model.registry import POINTER, Registry
 from model.verdict import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -147,10 +147,72 @@ async def test_a_batch_is_an_inspection_for_each_image(keeper, rows, png):
     good, bad = answer.json()["results"]
     (row,) = rows(select(schema.inspections).where(schema.inspections.c.number == number_of(good["inspection_id"])))
     assert row.camera_id == "c"
-    coil = select(schema.coils.c.number).where(schema.coils.c.coil_id == "batch").scalar_subquery()
-    await until(lambda: bool(rows(select(schema.refused_frames).where(schema.refused_frames.c.coil == coil))))
-    (refused,) = rows(select(schema.refused_frames).where(schema.refused_frames.c.coil == coil))
-    assert refused.code == bad["error"]["code"]
+    assert await refusals_of(keeper, "batch") == [bad["error"]["code"]]
+
+
+BATCH = "/v1/inspect/batch"
+
+
+def batch_form(images: list[bytes], *, closed: bool = True) -> dict[str, Any]:
+    """What is posted as a form of these parts."""
+    head = b'Content-Disposition: form-data; name="image"\r\n\r\n'
+    body = b"".join(b"--b\r\n" + head + image + b"\r\n" for image in images)
+    return {
+        "content": body + (b"--b--\r\n" if closed else b""),
+        "headers": {"content-type": "multipart/form-data; boundary=b"},
+    }
+
+
+async def refusals_of(running, coil_id: str) -> list[str]:
+    """The codes of a coil's refused frames, once there are any."""
+    coil = select(schema.coils.c.number).where(schema.coils.c.coil_id == coil_id).scalar_subquery()
+    found = select(schema.refused_frames.c.code).where(schema.refused_frames.c.coil == coil)
+    await until(lambda: bool(rows_of(running, found)))
+    return [row.code for row in rows_of(running, found)]
+
+
+@pytest.mark.parametrize(
+    ("coil_id", "posted", "code"),
+    [
+        ("too many", batch_form([b"x"] * 40), "multipart_invalid"),
+        ("open", batch_form([b"x"] * 2, closed=False), "multipart_invalid"),
+        ("empty", batch_form([]) | {"content": b""}, "body_empty"),
+        ("no form", {"content": b"BM", "headers": {"content-type": "image/bmp"}}, "content_type_unsupported"),
+    ],
+)
+async def test_a_batch_of_nobody_knows_how_many_frames_is_noted_as_one(keeper, coil_id, posted, code):
+    answer = await keeper.http.post(BATCH, params={"coil_id": coil_id, "camera_id": "c"}, **posted)
+    assert answer.json()["code"] == code
+    assert await refusals_of(keeper, coil_id) == [code]
+    assert (await keeper.http.get(f"/v1/coils/{coil_id}")).json()["refused"] == 1
+
+
+async def test_a_batch_that_finds_no_place_is_noted(keeper, png):
+    """As one before its body has come, then as the frames that it has."""
+    free = keeper.service.pool.free
+    for coil_id, taken, frames in (("full", free, 1), ("nearly full", free - 2, 3)):
+        with keeper.service.pool.place(taken):
+            answer = await keeper.http.post(
+                BATCH, params={"coil_id": coil_id, "camera_id": "c"}, **batch_form([png] * 3)
+            )
+        assert answer.json()["code"] == "overloaded"
+        assert await refusals_of(keeper, coil_id) == ["overloaded"] * frames
+
+
+async def test_a_batch_that_comes_too_slowly_or_before_any_model_is_noted(start, own_models):
+    async def slow():
+        yield b"--b"
+        await asyncio.sleep(60)
+
+    async with start(models=own_models, body_seconds=0.1) as running:
+        await running.until_ready()
+        posted = batch_form([]) | {"content": slow()}
+        await running.http.post(BATCH, params={"coil_id": "slow"}, **posted)
+        assert await refusals_of(running, "slow") == ["body_timeout"]
+    (own_models / POINTER).unlink()
+    async with start(models=own_models) as running:
+        answer = await running.http.post(BATCH, params={"coil_id": "early"}, **batch_form([b"x"]))
+        assert await refusals_of(running, "early") == [answer.json()["code"]]
 
 
 async def test_a_refusal_is_noted_if_it_says_whose_frame_it_was(keeper, rows):
