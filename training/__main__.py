@@ -33,9 +33,10 @@ from training.cross_validation import finished_folds
 from training.dataset import choose_fit
 from training.errors import DataFault, UsageFault
 from training.group_pattern import by_pattern
+from training.grouping import with_groups
 from training.importers import FORMATS, import_source
 from training.outcome import Outcome
-from training.prepare import labelled_records, require_binary
+from training.prepare import named_records, require_binary
 from training.run import compare_versions, evaluate_version, train
 from training.scan import Record, as_text, fingerprint, scan
 from training.teacher import require_teacher
@@ -366,7 +367,8 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     data = arguments.data.resolve()
     if as_text(data) != data.as_posix():
         raise UsageFault(f"{as_text(data)} has bytes that are not UTF-8, so no run can name it; rename that folder")
-    records = labelled_records(data, experiment)
+    named = named_records(data, experiment)
+    records = with_groups(named)
     run = Run(
         version=new_version(experiment.preset), data=data, fingerprint=fingerprint(records), experiment=experiment
     )
@@ -375,7 +377,7 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     require_teacher(run, fit, arguments.models)
     for finding in file_findings(data, scan(data)):
         _tell(finding)
-    _warn_of_faults(arguments.data, records)
+    _warn_of_faults(arguments.data, named)
     checkpoint = Checkpoint(arguments.models.parent / "runs" / run.version)
     checkpoint.start(run)
     return checkpoint, run
@@ -388,9 +390,13 @@ def _require_publishing(experiment: Experiment, activate: bool) -> None:
 
 
 def _warn_of_faults(data: Path, records: Sequence[Record]) -> None:
-    """Training goes on, for what cannot be used is left out; but whoever signs the figures must have been told."""
+    """Training goes on, for what cannot be used is left out; but whoever signs the figures must have been told.
+
+    records: without the groups of near-duplicates, which no person gave.
+    """
     for finding in check(records).findings:
-        if finding.severity is Severity.ERROR:
+        # Where copies cannot be told the split may part them.
+        if finding.severity is Severity.ERROR or finding.kind == "all_alike":
             print(f"warning: {finding.kind}: {finding.message}; see python -m training check {data}", file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from training.checks.candidates import Pairs
 from training.checks.survey import survey
-from training.checks.twins import Twins, find_twins
+from training.checks.twins import TURNED_COPY, Twins, Usual, find_twins, usual_likeness
 from training.scan import Record
 
 
@@ -26,17 +26,18 @@ def with_groups(records: Sequence[Record], on_images: Callable[[int], object] = 
         return list(records)
     # Masks say nothing about the surface: they are not read.
     seen = survey([replace(record, mask=None) for record in records], on_images)
-    return grouped(records, find_twins(seen), [signature is not None for signature in seen.signatures])
+    readable = [signature is not None for signature in seen.signatures]
+    return grouped(records, find_twins(seen), usual_likeness(seen, records), readable)
 
 
-def grouped(records: Sequence[Record], twins: Twins, readable: Sequence[bool]) -> list[Record]:
-    """`with_groups` where the twins among the records are known already.
+def grouped(records: Sequence[Record], twins: Twins, usual: Usual, readable: Sequence[bool]) -> list[Record]:
+    """`with_groups` where the twins among the records, and how alike others are, is known already.
 
     An image without a group takes the given group of its twins, the first by name if they have several; given groups
     are never changed.
     """
     ungrouped = np.array([record.group is None for record in records], np.bool_)
-    pairs = np.concatenate([twins.same_pixels, twins.same_surface, twins.turned])
+    pairs = _copies(twins, usual)
     # Twins that both have a group were told apart by a person: the check says so, and nothing is joined through them.
     numbers = clusters(len(records), pairs[ungrouped[pairs].any(axis=1)])
     given: dict[int, str] = {}
@@ -48,6 +49,14 @@ def grouped(records: Sequence[Record], twins: Twins, readable: Sequence[bool]) -
         name = given.get(number, f"cluster-{number:06d}") if was_read else f"unreadable:{record.file}"
         named.append(record if record.group is not None else replace(record, group=name))
     return named
+
+
+def _copies(twins: Twins, usual: Usual) -> Pairs:
+    """The twins that are more alike than any two images of this folder: intp (pairs, 2)."""
+    same = twins.same_surface[twins.correlation >= usual.to_join]
+    # A round part is alike however it is turned.
+    turned = twins.turned if usual.to_join < TURNED_COPY else twins.turned[:0]
+    return np.concatenate([twins.same_pixels, same, turned])
 
 
 def clusters(count: int, pairs: Pairs) -> npt.NDArray[np.int32]:

@@ -139,8 +139,13 @@ def require_binary(experiment: Experiment) -> None:
 
 def labelled_records(data: Path, experiment: Experiment) -> list[Record]:
     """The records an experiment uses, each with its group. Raises `DataFault`."""
+    return with_groups(named_records(data, experiment))
+
+
+def named_records(data: Path, experiment: Experiment) -> list[Record]:
+    """The records an experiment uses, with the groups that labels.csv and file names tell. Raises `DataFault`."""
     records = of_types(scan(data), experiment.defect_types, data)
-    return with_groups(by_pattern(records, experiment.group_pattern))
+    return by_pattern(records, experiment.group_pattern)
 
 
 def of_types(records: list[Record], defect_types: Collection[str] | None, data: Path) -> list[Record]:

@@ -11,7 +11,7 @@ from training.checks.images import depth_findings, image_findings, mixture_findi
 from training.checks.overlap import overlap_findings
 from training.checks.shortcut import Shortcut, shortcut_findings, shortcuts
 from training.checks.survey import WORKERS, survey
-from training.checks.twins import find_twins, twin_findings
+from training.checks.twins import find_twins, twin_findings, usual_likeness
 from training.grouping import grouped
 from training.scan import Record
 
@@ -51,15 +51,15 @@ def check(
     """
     given = [record.group is not None for record in records]
     seen = survey(records, on_images, workers)
-    twins = find_twins(seen)
-    named = grouped(records, twins, [signature is not None for signature in seen.signatures])
+    twins, usual = find_twins(seen), usual_likeness(seen, records)
+    named = grouped(records, twins, usual, [signature is not None for signature in seen.signatures])
     telling = shortcuts(named, seen.signatures)
     findings = [
         *(file_findings(data, records) if data else ()),
         *image_findings(seen),
         *depth_findings(seen),
         *mixture_findings(seen),
-        *twin_findings(named, given, seen, twins),
+        *twin_findings(named, given, twins, usual),
         *overlap_findings(named, seen, twins),
         *scarce(named),
         *unbalanced(named),

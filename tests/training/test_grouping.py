@@ -1,6 +1,7 @@
 """Near-duplicates find each other; different surfaces stay apart."""
 
 import numpy as np
+import pytest
 
 from synthetic import synthesize
 from training.grouping import clusters, with_groups
@@ -78,3 +79,15 @@ def test_a_group_given_to_some_images_reaches_their_twins(tmp_path):
     right = [record.group == true_groups[record.file] for record in found]
     assert sum(record.group is None for record in scan(data)) > 20
     assert np.mean(right) > 0.95
+
+
+@pytest.mark.parametrize("surfaces", [2, 3])
+def test_a_few_surfaces_shown_often_are_joined_though_half_of_all_pairs_are_copies(tmp_path, write_image, surfaces):
+    rng = np.random.default_rng(0)
+    for number in range(12 * surfaces):
+        surface = np.random.default_rng(number % surfaces).integers(60, 160, (40, 40))
+        exposed = surface * rng.uniform(0.6, 1.4) + rng.normal(0, 4, surface.shape)
+        write_image(tmp_path / f"ok/{number:02}.png", np.clip(exposed, 0, 255).astype(np.uint8))
+    found = [record.group for record in with_groups(scan(tmp_path))]
+    assert found[:surfaces] * 12 == found
+    assert len(set(found)) == surfaces

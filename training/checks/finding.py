@@ -55,6 +55,11 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "are labelled ok but have a mask with defect pixels; label them defect, or remove it",
     ),
     "mask_missing": (Severity.WARNING, "are labelled defect but have no mask, while others have: they are left out"),
+    "all_alike": (
+        Severity.WARNING,
+        "have no group, and copies among them cannot be told from other frames of one kind of part; "
+        "give them groups in labels.csv",
+    ),
     "duplicate": (Severity.WARNING, "are exact copies of one another within a group"),
     "format_not_read": (
         Severity.WARNING,

@@ -19,8 +19,11 @@ SAME_SURFACE = 0.6
 COPY = 0.85
 # Flips and turns are made by software, from the same pixels: noise apart, such a copy correlates by 0.95.
 TURNED_COPY = 0.9
-# Pairs of different groups drawn to see how alike they are, and how many there must be.
+# Pairs drawn to see how alike images of different groups are, and how many there must be.
 SAMPLED, MIN_SAMPLED = 2000, 10
+# Share of those pairs below SAME_SURFACE, from which on they tell of the others. A folder of which four fifths show one
+# surface again and again has as many; of frames of one part, placed alike, there are next to none.
+MIN_UNLIKE = 1 / 3
 # A pair at SAME_SURFACE has sketches at least this much alike, and one at TURNED_COPY this much (see likeness).
 SKETCH_ALIKE, UNTURNED_ALIKE = 0.55, 0.8
 
@@ -38,6 +41,19 @@ class Twins:
     same_surface: Pairs
     correlation: npt.NDArray[np.float32]
     turned: Pairs
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Correlations that two images of this folder rarely reach without being one; 0 where too few can be compared.
+
+    to_accuse: to tell a person of a fault. As long as nobody gave groups, copies are among the pairs it comes from, and
+    where they are many it is too high.
+    to_join: to put two images into one group, where a copy that is missed is worse than two surfaces in one group.
+    """
+
+    to_accuse: float
+    to_join: float
 
 
 def find_twins(seen: Survey) -> Twins:
@@ -61,19 +77,50 @@ def find_twins(seen: Survey) -> Twins:
     return Twins(np.array(copies, np.intp).reshape(-1, 2), same[kept], correlation[kept], turned)
 
 
-def twin_findings(records: Sequence[Record], given: Sequence[bool], seen: Survey, twins: Twins) -> Iterable[Finding]:
+def usual_likeness(seen: Survey, records: Sequence[Record]) -> Usual:
+    """Of records as they were scanned, from pairs that no given group joins.
+
+    0.2 to 0.6 for rolled surfaces; it reaches 1 for parts in a small folder. Clusters of near-duplicates are no groups
+    here: of parts that are all alike they make one, and no pair would be left to tell so.
+    """
+    surface = np.flatnonzero([signature is not None and not signature.constant for signature in seen.signatures])
+    if not len(surface):
+        return Usual(0.0, 0.0)
+    first, second = surface[np.random.default_rng(0).integers(0, len(surface), (2, SAMPLED))]
+    apart = np.array([_may_differ(records, *pair) for pair in zip(first.tolist(), second.tolist(), strict=True)])
+    if apart.sum() < MIN_SAMPLED:
+        return Usual(0.0, 0.0)
+    likeness = seen.surfaces.upright_likeness(first[apart], second[apart])
+    unlike = likeness[likeness < SAME_SURFACE]
+    return Usual(_reached(likeness), _reached(unlike if len(unlike) >= MIN_UNLIKE * len(likeness) else likeness))
+
+
+def _may_differ(records: Sequence[Record], first: int, second: int) -> bool:
+    group = records[first].group
+    return first != second and (group is None or group != records[second].group)
+
+
+def _reached(likeness: npt.NDArray[np.float32]) -> float:
+    """Median and three deviations above it, by the median deviation, for some of the pairs may be copies."""
+    median = np.median(likeness)
+    # 1.48 times the median deviation estimates the standard deviation.
+    return float(median + 3 * 1.48 * np.median(np.abs(likeness - median)))
+
+
+def twin_findings(records: Sequence[Record], given: Sequence[bool], twins: Twins, usual: Usual) -> Iterable[Finding]:
     """Faults among twins. records: with groups; given: whether a person gave the group, not `training.grouping`."""
     labels = np.array([record.label for record in records])
     groups = np.array([record.group for record in records])
-    telling = usual_likeness(seen, groups)
     by_person = np.array(given, np.bool_)
+    # Where other images are as alike as copies, no image is one for certain.
+    alike = usual.to_accuse >= COPY
+    telling = np.inf if alike else usual.to_accuse
 
     def differ(pairs: Pairs, of: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
         return np.asarray(of[pairs[:, 0]] != of[pairs[:, 1]])
 
     same, exact = twins.same_surface, twins.same_pixels
-    # A round part is alike however it is turned.
-    turned = twins.turned if telling < TURNED_COPY else twins.turned[:0]
+    turned = twins.turned[:0] if alike else twins.turned
     sure = twins.correlation >= max(COPY, telling)
     # Two witnesses: a person who says that both show one surface, and their structure, which then need not be beyond
     # doubt.
@@ -91,26 +138,9 @@ def twin_findings(records: Sequence[Record], given: Sequence[bool], seen: Survey
     for kind, pairs in faults.items():
         if len(pairs):
             yield pair_finding(kind, records, pairs)
-
-
-def usual_likeness(seen: Survey, groups: npt.NDArray[np.str_]) -> float:
-    """How much images of different groups are alike at most in this folder, leaving out the few that should not be.
-
-    Of rolled surfaces 0.2 to 0.6. Frames of parts all show the same outline: there it reaches 1 in a small folder,
-    and a near-duplicate cannot be told from another part. Median and deviation, for some of the pairs may be
-    near-duplicates.
-    """
-    surface = np.flatnonzero([signature is not None and not signature.constant for signature in seen.signatures])
-    if not len(surface):
-        return 0.0
-    first, second = surface[np.random.default_rng(0).integers(0, len(surface), (2, SAMPLED))]
-    apart = groups[first] != groups[second]
-    if apart.sum() < MIN_SAMPLED:
-        return 0.0
-    likeness = seen.surfaces.upright_likeness(first[apart], second[apart])
-    median = np.median(likeness)
-    # 1.48 times the median deviation estimates the standard deviation.
-    return float(median + 3 * 1.48 * np.median(np.abs(likeness - median)))
+    untold = [number for number in np.unique(same).tolist() if not given[number]]
+    if alike and untold:
+        yield finding("all_alike", [records[number].file for number in untold])
 
 
 def pair_finding(kind: str, records: Sequence[Record], pairs: Pairs) -> Finding:
