@@ -17,6 +17,7 @@ from model.image import Frame, decode
 from model.tiling import Fit, TileGrid, extend, resize
 from training.config import ChosenFit
 from training.errors import DataFault
+from training.identity import pixel_digest
 from training.scan import Record
 
 Mask = npt.NDArray[np.bool_]
@@ -38,6 +39,7 @@ class TileSet:
     tiles: uint8 (n, tile, tile), possibly on disk. defect: bool (n,). group: str (n,). file: index of the record, (n,).
     left_out: why images and tiles are missing, with counts.
     masked: masked pixels in each tile, (n,); all 0 where whole images are resized, None where nobody counted.
+    digests: `pixel_digest` of each record's image, str (records,), "" for those without tiles.
     """
 
     tiles: Frame
@@ -46,6 +48,7 @@ class TileSet:
     file: npt.NDArray[np.intp]
     left_out: Counter[str] = field(default_factory=Counter)
     masked: npt.NDArray[np.intp] | None = None
+    digests: npt.NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
 
     def __len__(self) -> int:
         return len(self.defect)
@@ -53,12 +56,18 @@ class TileSet:
     def select(self, chosen: npt.NDArray[np.bool_]) -> Self:
         """The tiles where `chosen`, bool of shape (n,), is true; they are copied to memory."""
         masked = None if self.masked is None else self.masked[chosen]
-        return type(self)(self.tiles[chosen], self.defect[chosen], self.group[chosen], self.file[chosen], masked=masked)
+        labels = self.defect[chosen], self.group[chosen], self.file[chosen]
+        return type(self)(self.tiles[chosen], *labels, masked=masked, digests=self.digests)
 
     @property
     def groups(self) -> int:
         """Number of different groups."""
         return len(np.unique(self.group))
+
+    @property
+    def images(self) -> set[str]:
+        """`pixel_digest` of every image that these tiles show."""
+        return set(self.digests[np.unique(self.file)].tolist())
 
 
 def choose_fit(records: Sequence[Record], wanted: ChosenFit = "auto") -> Fit:
@@ -128,16 +137,18 @@ def cut(
     """
     left_out: Counter[str] = Counter()
     counts = np.zeros(len(records), np.intp)
+    digests = [""] * len(records)
     defect: list[npt.NDArray[np.bool_]] = []
     masked: list[npt.NDArray[np.intp]] = []
     with tempfile.TemporaryFile(dir=scratch) as file:
         for number, read in enumerate(_read_ahead(records, fitting)):
             on_image()
             try:
-                frame, mask = read.result()
+                frame, mask, digest = read.result()
             except (SteelsightError, _Unusable) as error:
                 left_out[error.args[0] if isinstance(error, _Unusable) else "images that cannot be read"] += 1
                 continue
+            digests[number] = digest
             if keep is not None:
                 keep.add(number, frame, mask)
             for tiles, labels, pixels in _label_tiles(frame, mask, fitting, min_defect_pixels, left_out):
@@ -156,13 +167,14 @@ def cut(
         file=np.repeat(np.arange(len(records)), counts),
         left_out=left_out,
         masked=np.concatenate([np.empty(0, np.intp), *masked]),
+        digests=np.array(digests, np.str_),
     )
 
 
-def _read_ahead(records: Sequence[Record], fitting: Fitting) -> Iterator[Future[tuple[Frame, Mask]]]:
+def _read_ahead(records: Sequence[Record], fitting: Fitting) -> Iterator[Future[tuple[Frame, Mask, str]]]:
     """The surface of each record in turn, or what reading it raised."""
     with ThreadPoolExecutor(READERS) as threads:
-        reading: deque[Future[tuple[Frame, Mask]]] = deque()
+        reading: deque[Future[tuple[Frame, Mask, str]]] = deque()
         for record in records:
             reading.append(threads.submit(surface, record, fitting))
             if len(reading) > READ_AHEAD:
@@ -190,18 +202,19 @@ def _label_tiles(
         yield tiles[chosen], defect[chosen], masked_pixels[chosen]
 
 
-def surface(record: Record, fitting: Fitting) -> tuple[Frame, Mask]:
-    """Frame and mask of a record, both of the same shape and at least a tile on each side.
+def surface(record: Record, fitting: Fitting) -> tuple[Frame, Mask, str]:
+    """Frame and mask of a record, both of the same shape and at least a tile on each side; `pixel_digest` of its image.
 
     Where whole images are resized, the mask of a defect is white all over. Raises `SteelsightError` for an image that
     cannot be read, `_Unusable` for a defect that no mask tells.
     """
     frame = decode(record.path.read_bytes())
+    digest = pixel_digest(frame)
     if fitting.fit is Fit.RESIZE:
         whole = resize(frame, fitting.tile)
-        return whole, np.full(whole.shape, record.label == "defect")
+        return whole, np.full(whole.shape, record.label == "defect"), digest
     mask = _mask(record, frame).astype(np.uint8)
-    return extend(frame, fitting.tile), extend(mask, fitting.tile).astype(np.bool_)
+    return extend(frame, fitting.tile), extend(mask, fitting.tile).astype(np.bool_), digest
 
 
 class _Unusable(Exception):

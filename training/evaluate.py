@@ -49,8 +49,7 @@ class Examination:
     score: uint8 (m, tile, tile) -> (m,), the same path that gave the probabilities; with `out_of_fold` the published
     network's, which gave none of them.
     class_probabilities: calibrated, of each class, (n, classes); None for a version that tells no classes apart.
-    files_used: of `records`, those that the version was fitted or tuned on; None where the records have the groups
-    that its own split names.
+    files_used: of `records`, those in a group that the version was fitted or tuned on; None where nobody can tell.
     """
 
     manifest: Manifest
@@ -63,7 +62,7 @@ class Examination:
     seed: int
     class_probabilities: Probabilities | None = None
     out_of_fold: OutOfFoldFigures | None = None
-    files_used: Collection[str] | None = None
+    files_used: Collection[str] | None = frozenset()
 
     def rescore(self, tiles: Frame, numbers: npt.NDArray[np.intp]) -> Probabilities:
         """Of changed tiles, by what scored the tiles they come from; numbers: of those, (m,)."""
@@ -99,20 +98,15 @@ class Examination:
         return ~self.tiles.defect & (self.scores.verdict >= 1)
 
     @property
-    def known_groups(self) -> int:
-        """Groups that hold what this version was fitted or tuned on, as names tell: their figures are flattering."""
+    def known_groups(self) -> int | None:
+        """Groups that hold what this version was fitted or tuned on: their figures are flattering. None: not known."""
         # Out of fold, each group's figures are by a network that has not seen it.
         if self.out_of_fold:
             return 0
         if self.files_used is None:
-            return len(set(self.tiles.group.tolist()) & groups_used(self.manifest))
+            return None
         used = np.array([record.file in self.files_used for record in self.records], np.bool_)
         return len(np.unique(self.tiles.group[used[self.tiles.file]]))
-
-
-def groups_used(manifest: Manifest) -> set[str]:
-    """Names of the groups that a version was fitted or tuned on: all of its split but the test part."""
-    return {group for group, part in manifest.data.get("split", {}).items() if part != "test"}
 
 
 @dataclass(frozen=True)

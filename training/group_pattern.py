@@ -48,14 +48,14 @@ def nameless(records: Sequence[Record], pattern: str) -> list[str]:
     return [record.file for record in records if group_told(record, pattern) is None]
 
 
-def group_told(record: Record, pattern: str) -> str | None:
+def group_told(record: Record, pattern: str | None) -> str | None:
     r"""The record's own group, or the one that its file name tells; None without either.
 
     >>> from pathlib import Path
     >>> group_told(Record("ok/coil7_1.png", Path(), "ok", "none", None, None), r"coil(\d+)_")
     '7'
     """
-    if record.group:
+    if record.group or pattern is None:
         return record.group
     found = compiled(pattern).search(record.file)
     # A bracket that took no part in the match is None.

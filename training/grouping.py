@@ -12,9 +12,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from training.checks.candidates import Pairs
-from training.checks.survey import survey
+from training.checks.survey import Survey, survey
 from training.checks.twins import TURNED_COPY, Twins, Usual, find_twins, usual_likeness
 from training.scan import Record
+
+# Of the name of a group that near-duplicates make; its number, in the order of the records, follows.
+CLUSTER = "cluster-"
 
 
 def with_groups(records: Sequence[Record], on_images: Callable[[int], object] = lambda _: None) -> list[Record]:
@@ -26,18 +29,17 @@ def with_groups(records: Sequence[Record], on_images: Callable[[int], object] = 
         return list(records)
     # Masks say nothing about the surface: they are not read.
     seen = survey([replace(record, mask=None) for record in records], on_images)
-    readable = [signature is not None for signature in seen.signatures]
-    return grouped(records, find_twins(seen), usual_likeness(seen, records), readable)
+    return grouped(records, seen, find_twins(seen))
 
 
-def grouped(records: Sequence[Record], twins: Twins, usual: Usual, readable: Sequence[bool]) -> list[Record]:
-    """`with_groups` where the twins among the records, and how alike others are, is known already.
+def grouped(records: Sequence[Record], seen: Survey, twins: Twins) -> list[Record]:
+    """`with_groups` where the records' images and the twins among them are known already.
 
     An image without a group takes the given group of its twins, the first by name if they have several; given groups
     are never changed.
     """
     ungrouped = np.array([record.group is None for record in records], np.bool_)
-    pairs = _copies(twins, usual)
+    pairs = _copies(twins, usual_likeness(seen, records))
     # Twins that both have a group were told apart by a person: the check says so, and nothing is joined through them.
     numbers = clusters(len(records), pairs[ungrouped[pairs].any(axis=1)])
     given: dict[int, str] = {}
@@ -45,8 +47,8 @@ def grouped(records: Sequence[Record], twins: Twins, usual: Usual, readable: Seq
         if record.group is not None:
             given[number] = min(given.get(number, record.group), record.group)
     named = []
-    for record, number, was_read in zip(records, numbers.tolist(), readable, strict=True):
-        name = given.get(number, f"cluster-{number:06d}") if was_read else f"unreadable:{record.file}"
+    for record, number, signature in zip(records, numbers.tolist(), seen.signatures, strict=True):
+        name = given.get(number, f"{CLUSTER}{number:06d}") if signature else f"unreadable:{record.file}"
         named.append(record if record.group is not None else replace(record, group=name))
     return named
 

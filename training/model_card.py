@@ -84,11 +84,17 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
     ]
     if found["out_of_fold"]:
         lines += ["", f"**{cell(found['out_of_fold'])}**", "", *_folds(manifest.training.get("cross_validation", {}))]
-    if found["known_groups"]:
+    if found["known_groups"] is None:
         lines += [
             "",
-            f"**{found['known_groups']} of these groups hold images of a group that, by its name, the version was "
-            "fitted or tuned on: the figures are flattering and say nothing about new surfaces.**",
+            "**The version was published without a list of the images it was fitted or tuned on, and names of groups "
+            "do not tell: the figures may be flattering.**",
+        ]
+    elif found["known_groups"]:
+        lines += [
+            "",
+            f"**{found['known_groups']} of these groups hold images that the version was fitted or tuned on, or others "
+            "of their groups: the figures are flattering and say nothing about new surfaces.**",
         ]
     return "\n".join(lines)
 

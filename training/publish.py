@@ -4,7 +4,7 @@ Every part is scored by the files that will be served, not by the network in mem
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -75,7 +75,8 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
             thresholds=thresholds,
             parity=parity,
             fixed_scores=recorded(folder, keras, fitting.tile, parity),
-            data=_about_parts(prepared.parts) | _about_split(prepared.split),
+            data=_about_parts(prepared.parts)
+            | _about_use(prepared.split, (prepared.parts[part] for part in Part if part is not Part.TEST)),
             training=_about_training(state, fitted, certificate),
         )
         examination = Examination(
@@ -139,7 +140,7 @@ def publish_cross_fitted(
             thresholds=thresholds,
             parity=parity,
             fixed_scores=recorded(folder, keras.engine, fitting.tile, parity),
-            data=_about_parts(found.parts()) | _about_split(found.split()),
+            data=_about_parts(found.parts()) | _about_use(found.split(), [tiles]),
             training=_about_training(state, fitted, certificate)
             | {"cross_validation": figures.summary(), "figures": sentence},
         )
@@ -223,8 +224,12 @@ def _about_parts(parts: Mapping[Any, TileSet]) -> dict[str, Any]:
     }
 
 
-def _about_split(split: Mapping[str, str]) -> dict[str, Any]:
-    return {"split": {group: str(part) for group, part in sorted(split.items())}}
+def _about_use(split: Mapping[str, str], used: Iterable[TileSet]) -> dict[str, Any]:
+    """used: the tiles that the version was fitted or tuned on, whose images are known again in any folder."""
+    return {
+        "split": {group: str(part) for group, part in sorted(split.items())},
+        "images_used": sorted(set[str]().union(*(tiles.images for tiles in used))),
+    }
 
 
 def _tell(fitted: CalibrationResult, certificate: dict[str, Any]) -> None:

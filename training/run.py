@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def evaluate_version(
     unseen: leave out the groups the version was fitted or tuned on. Raises `DataFault`, `SteelsightError`.
     """
     folder = LabelledFolder(data)
-    without = folder.files_used(Registry(models).manifest(version)) if unseen else frozenset()
+    without = _seen_by((version,), folder, models) if unseen else None
     examination = examine_version(version, folder, models, without)
     if report:
         write_report(report, examination)
@@ -98,18 +98,37 @@ def compare_versions(a: str, b: str, data: Path, models: Path, *, unseen: bool =
     unseen: leave out what either was fitted or tuned on. Both are measured on the groups that a makes of the folder.
     Raises `DataFault`, `SteelsightError`.
     """
-    registry, folder = Registry(models), LabelledFolder(data)
-    used = [folder.files_used(registry.manifest(version)) for version in (a, b)] if unseen else []
-    without = frozenset().union(*used)
+    folder = LabelledFolder(data)
+    without = _seen_by((a, b), folder, models) if unseen else None
     of_a = examine_version(a, folder, models, without)
     return compare(of_a, examine_version(b, folder, models, without, beside=of_a))
 
 
-def examine_version(
-    version: str, folder: LabelledFolder, models: Path, without: Collection[str], beside: Examination | None = None
-) -> Examination:
-    """A published version's probabilities on the tiles of a labelled folder, but for the files `without`.
+def _seen_by(versions: Sequence[str], folder: LabelledFolder, models: Path) -> frozenset[str]:
+    """Files that any of the versions was fitted or tuned on. Raises `DataFault` where that cannot be told."""
+    found: frozenset[str] = frozenset()
+    for version in versions:
+        used = folder.files_used(Registry(models).manifest(version))
+        if used is None:
+            raise DataFault(
+                f"{version} was published without a list of the images it was fitted or tuned on, and names of groups "
+                f"do not tell it of {folder.data}, for near-duplicates made some of them: which files it has not seen "
+                "is not known; train it anew, or leave out --unseen if it has seen none of this folder"
+            )
+        found |= used
+    return found
 
+
+def examine_version(
+    version: str,
+    folder: LabelledFolder,
+    models: Path,
+    without: Collection[str] | None,
+    beside: Examination | None = None,
+) -> Examination:
+    """A published version's probabilities on the tiles of a labelled folder.
+
+    without: files that are left out, which is said on stderr; None for the whole folder.
     beside: another version's, of the same folder; its images and groups are taken over, and its tiles if they fit this
     version's network. Raises `DataFault`, `SteelsightError`.
     """
@@ -133,7 +152,11 @@ def examine_version(
             f"{data} has no masks, and {version} was trained on tiles labelled from masks: its tiles cannot be labelled"
         )
     fitting = inspector.fitting.model_copy(update={"stride": experiment.resolved_stride()})
-    records = [record for record in records if record.file not in without]
+    if without is not None and not beside:
+        scanned = len(records)
+        records = [record for record in records if record.file not in without]
+        count = f"{scanned - len(records)} of {scanned} images"
+        print(f"  left out: {count} that were used already, or share a group with one that was", file=sys.stderr)
     if not records:
         raise DataFault(
             f"{data} holds no group that {version} was not fitted or tuned on, nor the version it is compared with, if "

@@ -52,7 +52,7 @@ def check(
     given = [record.group is not None for record in records]
     seen = survey(records, on_images, workers)
     twins, usual = find_twins(seen), usual_likeness(seen, records)
-    named = grouped(records, twins, usual, [signature is not None for signature in seen.signatures])
+    named = grouped(records, seen, twins)
     telling = shortcuts(named, seen.signatures)
     findings = [
         *(file_findings(data, records) if data else ()),

@@ -88,7 +88,7 @@ def test_grey_and_colour_images_train_a_network_with_three_channels(tmp_path, wr
     experiment = Experiment(heads="defect_class", network=own, epochs=1, batch_size=8)
     network = experiment.resolved_network(classes)
     surfaces = {
-        number: Surface(*surface(record, fitting), record.defect_type, str(record.group))
+        number: Surface(*surface(record, fitting)[:2], record.defect_type, str(record.group))
         for number, record in enumerate(records)
     }
     run = Checkpoint(tmp_path / "run")
@@ -124,7 +124,7 @@ class TestWholeImages:
     def test_tiles_are_drawn_whole_and_none_is_ok(self, records, tmp_path):
         tiles = cut(records, self.FITTING, 20, tmp_path)
         surfaces = {
-            number: Surface(*surface(record, self.FITTING), record.defect_type, str(record.group))
+            number: Surface(*surface(record, self.FITTING)[:2], record.defect_type, str(record.group))
             for number, record in enumerate(records)
         }
         drawn, kinds = CropSampler(surfaces, tiles, 20, defect_share=0.1).draw(60, np.random.default_rng(0))
@@ -137,6 +137,6 @@ def test_where_all_is_ok_only_ok_is_drawn(tmp_path, write_image):
     write_image(tmp_path / "ok/a.png", 0, (50, 40))
     records = with_groups(scan(tmp_path))
     tiles = cut(records, Fitting(tile=32, stride=32), 20, tmp_path)
-    only = Surface(*surface(records[0], Fitting(tile=32, stride=32)), "none", "a")
+    only = Surface(*surface(records[0], Fitting(tile=32, stride=32))[:2], "none", "a")
     _, kinds = CropSampler({0: only}, tiles, 20).draw(20, np.random.default_rng(0))
     assert set(kinds) == {"none"}

@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from model.artifact import read_manifest
+from model.image import decode
 from training.__main__ import main
 from training.compare import FIGURES, PAGE, compare, verdicts, write_comparison
 from training.config import Experiment
 from training.errors import DataFault
+from training.identity import pixel_digest
 from training.labelled_folder import LabelledFolder
+from training.scan import scan
 
 
 def darkest(tiles):
@@ -203,6 +208,10 @@ def coils(tmp_path, write_image):
     return tmp_path / "coils"
 
 
+def digests(records) -> list[str]:
+    return sorted(pixel_digest(decode(record.path.read_bytes())) for record in records)
+
+
 @pytest.fixture
 def by_name_and_by_likeness(trained_models, versions, coils):
     """Versions with the same labels that name groups differently, each fitted on four coils.
@@ -210,15 +219,17 @@ def by_name_and_by_likeness(trained_models, versions, coils):
     The first has groups from file names, coils 0 to 3 its own; the second near-duplicates, coils 4 to 7 in its own.
     """
     clustered = LabelledFolder(coils).records(Experiment())
+    first = [each for each in clustered if each.path.name < "coil04"]
+    second = [each for each in clustered if "coil04" <= each.path.name < "coil08"]
     own = (
-        (PATTERN, {f"coil{coil:02}": "train" if coil < 4 else "test" for coil in range(12)}),
-        (None, {each.group: "calibration" if "coil04" <= each.path.name < "coil08" else "test" for each in clustered}),
+        (PATTERN, first, {f"coil{coil:02}": "train" if coil < 4 else "test" for coil in range(12)}),
+        (None, second, {each.group: "calibration" if each in second else "test" for each in clustered}),
     )
-    for version, (pattern, split) in zip(versions, own, strict=True):
+    for version, (pattern, used, split) in zip(versions, own, strict=True):
         file = trained_models / version / "manifest.json"
         manifest = json.loads(file.read_text())
         manifest["training"]["experiment"]["group_pattern"] = pattern
-        manifest["data"] = {"split": split}
+        manifest["data"] = {"split": split, "images_used": digests(used)}
         file.write_text(json.dumps(manifest))
     return versions
 
@@ -261,3 +272,84 @@ def test_a_pattern_that_names_some_files_only_is_mended_in_the_folder(
     assert "widen" not in told
     # Whose groups the pattern does not make, it does not hinder.
     assert main(["compare", *by_name_and_by_likeness[::-1], *shared, "--unseen"]) == 0
+
+
+def known(models, version, folder) -> set[str] | None:
+    used = LabelledFolder(folder).files_used(read_manifest(models / version))
+    return None if used is None else {file.rpartition("/")[2] for file in used}
+
+
+OWN = {f"coil{coil:02}_{shot}.png" for coil in range(4, 8) for shot in range(2)}
+
+
+def test_images_are_known_again_whatever_files_lie_beside_them(
+    by_name_and_by_likeness, trained_models, coils, write_image
+):
+    version = by_name_and_by_likeness[1]
+    assert known(trained_models, version, coils) == OWN
+    write_image(coils / "ok/aaa.png", 100, (64, 64))
+    assert known(trained_models, version, coils) == OWN
+    # Another exposure of one that was used shows no new surface, and does not make the others of its group new.
+    dimmed = (decode((coils / "ok/coil04_0.png").read_bytes()) * 0.6).astype(np.uint8)
+    write_image(coils / "ok/0000.png", dimmed)
+    assert known(trained_models, version, coils) == OWN | {"0000.png"}
+
+
+def test_images_are_known_again_under_other_names_groups_and_formats(
+    by_name_and_by_likeness, trained_models, coils, tmp_path
+):
+    moved = tmp_path / "moved"
+    (moved / "ok").mkdir(parents=True)
+    rows = ["file,label,group"]
+    for number, path in enumerate(sorted(coils.rglob("ok/*.png"), reverse=True)):
+        Image.fromarray(decode(path.read_bytes())).save(moved / f"ok/{number}.bmp")
+        rows.append(f"ok/{number}.bmp,ok,roll-{number // 2}")
+    (moved / "labels.csv").write_text("\n".join(rows))
+    # Good coils are the even ones: 10, 8, 6, 4, 2, 0, two images each.
+    assert known(trained_models, by_name_and_by_likeness[1], moved) == {f"{number}.bmp" for number in range(4, 8)}
+
+
+def test_clusters_of_another_folder_are_not_taken_for_those_of_the_version(
+    by_name_and_by_likeness, trained_models, tmp_path, write_image
+):
+    for number in range(24):
+        write_image(tmp_path / f"foreign/ok/{number}.png", 1000 + number, (64, 64))
+    assert known(trained_models, by_name_and_by_likeness[1], tmp_path / "foreign") == set()
+
+
+def test_a_camera_s_black_frame_makes_no_group_known(by_name_and_by_likeness, trained_models, tmp_path, write_image):
+    write_image(tmp_path / "black/ok/black.png", np.zeros((64, 64), np.uint8))
+    file = trained_models / by_name_and_by_likeness[1] / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["data"]["images_used"] += digests(scan(tmp_path / "black"))
+    file.write_text(json.dumps(manifest))
+    assert known(trained_models, by_name_and_by_likeness[1], tmp_path / "black") == set()
+
+
+def test_a_version_without_a_list_of_images_does_not_guess_from_the_numbers_of_clusters(
+    by_name_and_by_likeness, trained_models, coils, capsys
+):
+    by_name, by_likeness = by_name_and_by_likeness
+    for version in by_name_and_by_likeness:
+        file = trained_models / version / "manifest.json"
+        manifest = json.loads(file.read_text())
+        del manifest["data"]["images_used"]
+        file.write_text(json.dumps(manifest))
+    command = ["compare", by_name, by_likeness, str(coils), "--models", str(trained_models), "--json"]
+    assert main([*command, "--unseen"]) == 1
+    assert f"{by_likeness} was published without a list of the images" in capsys.readouterr().err
+    assert main([*command, "--report", str(coils / "report")]) == 0
+    assert json.loads(capsys.readouterr().out)["known_groups"] == {"a": 4, "b": None}
+    assert f"{by_likeness} was published without a list" in (coils / "report" / PAGE).read_text()
+    # Names that a person or a pattern gave still tell, where every file has one.
+    assert known(trained_models, by_name, coils) == {f"coil{coil:02}_{shot}.png" for coil in range(4) for shot in "01"}
+    (coils / "ok/coil00_1.png").rename(coils / "ok/roll_1.png")
+    assert known(trained_models, by_name, coils) is None
+
+
+def test_what_unseen_leaves_out_is_counted(by_name_and_by_likeness, trained_models, coils, capsys):
+    command = ["evaluate", by_name_and_by_likeness[1], str(coils), "--models", str(trained_models)]
+    assert main([*command, "--unseen"]) == 0
+    assert "left out: 8 of 24 images that were used already" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "left out" not in capsys.readouterr().err

@@ -20,8 +20,9 @@ from training.cross_figures import cross_figures
 from training.cross_validation import LOGITS, OutOfFold, cross_validate, finished_folds, fold_checkpoint
 from training.dataset import TileSet
 from training.errors import DataFault
-from training.evaluate import Examination, OutOfFoldFigures, groups_used
+from training.evaluate import Examination, OutOfFoldFigures
 from training.folds import deal_folds
+from training.labelled_folder import groups_used
 from training.prepare import labelled_records, read_folder
 from training.recipe import fit_network
 from training.run import evaluate_version, train
@@ -145,6 +146,7 @@ def test_the_version_says_whose_figures_they_are_and_that_no_group_is_left_to_te
     dealt = deal_folds(records, 2, SMALL.seed)
     assert manifest.data["split"] == {group: f"fold-{number + 1}" for group, number in dealt.items()}
     assert groups_used(manifest) == {f"coil{number}" for number in range(20)}
+    assert len(manifest.data["images_used"]) == len(records)
     with pytest.raises(DataFault, match="no group that whole was not fitted"):
         evaluate_version("whole", made, models, unseen=True)
 

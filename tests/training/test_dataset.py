@@ -110,7 +110,7 @@ def test_surfaces_are_kept_as_they_were_cut(tmp_path, write_image, fit):
     with Surfaces(tmp_path) as kept:
         tiles = cut(records, fitting, 20, tmp_path, keep=kept)
     for number in np.unique(tiles.file).tolist():
-        for ours, read in zip(kept[number], surface(records[number], fitting), strict=True):
+        for ours, read in zip(kept[number], surface(records[number], fitting)[:2], strict=True):
             assert ours.dtype == read.dtype
             assert np.array_equal(ours, read)
     with pytest.raises(KeyError):

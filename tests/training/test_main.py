@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.image import decode
 from model.registry import Registry
 from training import __main__ as commands
 from training.__main__ import main
 from training.checkpoint import Checkpoint, Run
 from training.config import Experiment, SplitShares
+from training.identity import pixel_digest
 from training.prepare import labelled_records
 from training.scan import fingerprint
 from training.split import split
@@ -85,6 +87,9 @@ def test_train_evaluate_and_json(folder, whole):
     assert manifest["data"]["fingerprint"] == fingerprint(records)
     assert manifest["data"]["split"] == {group: str(part) for group, part in split(records, SplitShares(), 3).items()}
     assert set(manifest["data"]["split"].values()) == {"train", "calibration", "threshold", "test"}
+    shown = [(manifest["data"]["split"][record.group], decode(record.path.read_bytes())) for record in records]
+    used = {pixel_digest(frame) for part, frame in shown if part != "test"}
+    assert manifest["data"]["images_used"] == sorted(used)
     assert manifest["parity"]["onnx"]["verdict_flips"] == 0
     assert manifest["parity"]["onnx"]["max_probability_difference"] < 1e-6
     assert manifest["fitting"] == {"fit": "tile", "tile": 32, "stride": 16}
@@ -308,3 +313,14 @@ def test_help_names_every_command():
     done = training("--help")
     assert done.returncode == 0
     assert all(command in done.stdout for command in ("synthesize", "check", "train", "evaluate"))
+
+
+def test_who_trains_on_parts_that_all_look_alike_is_told_that_copies_may_be_parted(tmp_path, write_image, capsys):
+    rings = 120 + 60 * np.sin(np.hypot(*np.mgrid[-32:32, -32:32]) / 2)
+    for number in range(6):
+        frame = rings + np.random.default_rng(number).normal(0, 12, rings.shape)
+        write_image(tmp_path / f"data/ok/{number}.png", np.clip(frame, 0, 255).astype(np.uint8))
+    assert main(["train", str(tmp_path / "data"), "--models", str(tmp_path / "models")]) == 1
+    told = capsys.readouterr().err
+    assert "warning: all_alike: 6 images have no group" in told
+    assert "no defect tiles" in told

@@ -154,12 +154,17 @@ def test_class_names_stay_text_too(naming, tmp_path):
 
 def test_groups_of_the_training_are_named_as_such(examination, tmp_path):
     groups = np.unique(examination.tiles.group)
-    parts = {str(group): part for group, part in zip(groups, ["train", "test"] * len(groups), strict=False)}
-    manifest = examination.manifest.model_copy(update={"data": {"split": parts}})
-    found = write_report(tmp_path, replace(examination, manifest=manifest))
+    used = {record.file for record in examination.records if record.group in groups[::2]}
+    found = write_report(tmp_path, replace(examination, files_used=used))
     assert found["known_groups"] == -(-len(groups) // 2)
     assert "flattering" in (tmp_path / PAGE).read_text()
     assert "flattering" in (tmp_path / CARD).read_text()
+
+
+def test_where_nobody_knows_what_the_training_saw_the_report_says_so(examination, tmp_path):
+    assert write_report(tmp_path, replace(examination, files_used=None))["known_groups"] is None
+    assert "without a list of the images" in (tmp_path / PAGE).read_text()
+    assert "without a list of the images" in (tmp_path / CARD).read_text()
 
 
 def test_nothing_wrong_shows_empty_galleries(examination, tmp_path):

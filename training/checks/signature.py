@@ -1,6 +1,5 @@
 """One image -> what is remembered of it: a few figures, a hash of its pixels, and the structure it is compared by."""
 
-import hashlib
 import io
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from model.errors import SteelsightError
 from model.image import FORMATS, Frame, decode
 from training.checks.likeness import Packed, pack, structure
 from training.dataset import MASK_LEVEL
+from training.identity import pixel_digest
 from training.scan import Record
 
 Histogram = npt.NDArray[np.intp]
@@ -26,7 +26,7 @@ MIN_OUTSIDE = 0.2
 class Signature:
     """What one readable image looks like, in about half a kilobyte.
 
-    pixels: hash of size and grey values. pixel_type: container and Pillow's mode, as stored ("PNG I;16").
+    pixels: `pixel_digest`. pixel_type: container and Pillow's mode, as stored ("PNG I;16").
     brightest: largest of the decoded grey values.
     brightness, contrast: mean and standard deviation of the grey values, 0 to 255; sharpness: mean absolute
     difference of neighbours across the rolling direction over contrast; dark, bright: share of pixels at 0 and
@@ -34,7 +34,7 @@ class Signature:
     mask_fault: a kind of `finding.KINDS`, or None.
     """
 
-    pixels: bytes
+    pixels: str
     height: int
     width: int
     pixel_type: str
@@ -67,7 +67,7 @@ def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
     count = histogram.sum()
     brightest = int(frame.max())
     signature = Signature(
-        pixels=hashlib.blake2b(repr(frame.shape).encode() + frame.tobytes(), digest_size=16).digest(),
+        pixels=pixel_digest(frame),
         height=frame.shape[0],
         width=frame.shape[1],
         pixel_type=_pixel_type(data),

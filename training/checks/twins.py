@@ -58,7 +58,7 @@ class Usual:
 
 def find_twins(seen: Survey) -> Twins:
     """All pairs of images that are one."""
-    firsts: dict[bytes, int] = {}
+    firsts: dict[str, int] = {}
     copies = []
     for number, signature in enumerate(seen.signatures):
         if signature is not None and not signature.constant:
