@@ -95,6 +95,9 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        # Each reason stands at 0 from the start: Prometheus' rate() sees nothing in a series whose first sample is
+        # the count of a burst.
+        self._drops = {reason: self.drops.labels(reason.value) for reason in Drop}
         self.decoders_lost = Counter(
             "steelsight_decoders_lost", "Decoding processes that died of a file, or took too long.", registry=registry
         )
@@ -197,7 +200,7 @@ class Metrics:
 
     def dropped(self, reason: Drop) -> None:
         """Count one inspection that was not begun."""
-        self.drops.labels(reason.value).inc()
+        self._drops[reason].inc()
 
     def _camera(self, camera: str | None) -> str:
         if camera is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.metrics import Metrics
+from app.metrics import Drop, Metrics
 
 pytestmark = pytest.mark.anyio
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -50,6 +50,17 @@ def test_every_label_asked_for_is_there():
         matched = set(re.findall(r"[{,]\s*(\w+)\s*(?:=~|!=|=)", expression))
         if family is not None:
             assert grouped | matched <= labels[family] | EVERYWHERE, expression
+
+
+def test_every_counter_that_an_alert_watches_begins_at_zero():
+    """The rate of a series that begins with a burst is 0."""
+    fresh = Metrics().exposition().decode()
+    watched = set(re.findall(r"steelsight_\w+_total", ALERTS))
+    assert len(watched) > 3
+    for name in watched:
+        assert re.search(rf"^{name}(\{{.*\}})? 0\.0$", fresh, re.MULTILINE), name
+    for reason in Drop:
+        assert f'steelsight_dropped_total{{reason="{reason}"}} 0.0' in fresh.splitlines()
 
 
 def test_panels_are_apart_and_say_what_they_show():
