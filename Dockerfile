@@ -28,9 +28,8 @@ RUN find / -xdev -type f -perm /6000 -exec chmod a-s {} + && mkdir /data && chow
 VOLUME /data
 WORKDIR /data
 EXPOSE 8000
-# Whose certificate it is does not matter here: it asks itself.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD python -c \
-    "import os, ssl, urllib.request as http; tls = 's' if os.environ.get('STEELSIGHT_TLS_CERTIFICATE') else ''; http.urlopen(f'http{tls}://127.0.0.1:{os.environ.get(\"STEELSIGHT_PORT\", 8000)}/healthz', timeout=2, context=ssl._create_unverified_context() if tls else None)"
+# Of the API. The desk, from the same image, is given a check of its own: docs/operations.md.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "app.health"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "app", "serve"]
 

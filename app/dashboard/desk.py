@@ -11,13 +11,13 @@ from importlib import import_module
 from fastapi import FastAPI
 from nicegui import app as pages
 from nicegui import ui
-from starlette.responses import RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 
 from app.dashboard import assets, pictures, policy
 from app.dashboard.client import Api
 from app.dashboard.door import Door
 from app.dashboard.feed import Feed
-from app.dashboard.gate import Gate, Origin
+from app.dashboard.gate import UP, Gate, Origin
 from app.dashboard.openid import OpenId
 from app.dashboard.signing import Signing
 
@@ -61,6 +61,7 @@ def create_desk(setup: Setup) -> FastAPI:
     desk.add_middleware(policy.Guarded)
     desk.include_router(Signing(pages.state.api, door, origin, setup.openid).router)
     desk.include_router(pictures.router)
+    desk.add_api_route(UP, _up, include_in_schema=False)
     desk.add_api_route("/", lambda: RedirectResponse("/line"), include_in_schema=False)
     pages.add_static_files("/static", assets.STATIC)
     assets.style("desk.css", everywhere=True)
@@ -73,6 +74,11 @@ def create_desk(setup: Setup) -> FastAPI:
         desk, title="Steelsight", favicon=ICON, dark=None, language="en-GB", tailwind=False, reconnect_timeout=10
     )
     return desk
+
+
+# Not a thread's work: it says that the one loop of all pages turns.
+async def _up() -> PlainTextResponse:
+    return PlainTextResponse("up")
 
 
 @asynccontextmanager

@@ -15,8 +15,9 @@ from app.dashboard.client import ApiError
 from app.dashboard.door import VISITOR, BarredError, Door, SignInNeededError, sign_in_url, visitor_of
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# What shows nothing of the plant: programs and styles of the pages, and the way in.
+# What shows nothing of the plant: programs and styles of the pages, the way in, and that the desk is up.
 SIGN_IN = "/sign-in"
+UP = "/healthz"
 FOR_EVERYBODY = ("/sign-in/", "/static/", "/favicon.ico", f"/_nicegui/{__version__}/")
 # Asked by pages on their own; a camera's picture every second is no sign of a person.
 BY_ITSELF = ("/picture/", "/_nicegui_ws/")
@@ -107,7 +108,7 @@ class Gate:
     async def _nobody(self, scope: Scope) -> Response | None:
         """A refusal of who may not look, or the visitor in the scope."""
         path = scope["path"]
-        if path == SIGN_IN or path.startswith(FOR_EVERYBODY):
+        if path in (SIGN_IN, UP) or path.startswith(FOR_EVERYBODY):
             return None
         token = token_of(scope, self._origin.cookie)
         try:

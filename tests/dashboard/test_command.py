@@ -6,6 +6,7 @@ import socket
 import httpx
 import pytest
 
+from app import health
 from app.command import main
 
 from .conftest import Site, program, until
@@ -29,6 +30,18 @@ def test_ends_cleanly_while_browsers_are_open(site, open_page, tmp_path):
             open_page(own, path, mishaps=("WebSocket", "ERR_", "Failed to fetch"))
         assert desk.stop() == 0
         assert "Traceback" not in desk.log.read_text()
+
+
+def test_a_desk_is_up_without_its_api_and_down_when_it_hangs(tmp_path, monkeypatch):
+    at = ("--port", "0", "--api", NOBODY)
+    with program("dashboard", tmp_path / "desk.log", *at, STEELSIGHT_DESK_KEY="sk_none") as desk:
+        until(lambda: httpx.get(f"{desk.url}/healthz").is_success, desk.log.read_text)
+        # Nobody is let in while the API does not say who they are.
+        assert httpx.get(f"{desk.url}/line").status_code == 503
+        assert health.main([desk.url]) == 0
+        desk.process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(health, "ASK_S", 0.5)
+        assert health.main([desk.url]) == 1
 
 
 @pytest.mark.parametrize(
