@@ -24,7 +24,9 @@ ENV PATH=/opt/steelsight/bin:$PATH \
     STEELSIGHT_HOME=/data \
     STEELSIGHT_HOST=0.0.0.0
 # No program of the base image may give its caller more than the caller has.
-RUN find / -xdev -type f -perm /6000 -exec chmod a-s {} + && mkdir /data && chown 10001:10001 /data
+RUN find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+# A new volume takes its owner from the folder that it is mounted on; where the image has none it is root's.
+RUN mkdir /data /backups && chown 10001:10001 /data /backups
 VOLUME /data
 WORKDIR /data
 EXPOSE 8000

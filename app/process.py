@@ -11,7 +11,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -156,6 +156,7 @@ def _data_root(settings: Settings) -> Iterator[None]:
             root.mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive(root / "serve.lock", wait=False))
             require_no_half_restore(root)
+            _models_folder(settings.models)
         except BackupError as error:
             raise StartError(str(error)) from error
         except BlockingIOError as error:
@@ -165,6 +166,12 @@ def _data_root(settings: Settings) -> Iterator[None]:
         except OSError as error:
             raise StartError(f"the data root {root} cannot be used: {error.strerror}") from error
         yield
+
+
+def _models_folder(models: Path) -> None:
+    """Versions are copied into it by hand. One that lies elsewhere and cannot be made is what /readyz speaks of."""
+    with suppress(OSError):
+        models.mkdir(exist_ok=True)
 
 
 def _require_guard(settings: Settings) -> None:

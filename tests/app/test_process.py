@@ -291,3 +291,10 @@ def test_wrong_usage_is_one_clear_line(tmp_path, arguments, variables, exit_code
     assert says in run.stderr.splitlines()[-1]
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
+
+
+@pytest.mark.parametrize("models", ["models", "absent/models"])
+def test_the_models_folder_is_there_to_copy_a_version_into(tmp_path, models):
+    with serving(tmp_path / "home", "--models", str(tmp_path / "home" / models)) as server:
+        assert (tmp_path / "home" / models).is_dir() == (models == "models")
+        assert server.get("/readyz").json()["code"] in {"model_loading", "no_active_model"}
