@@ -7,19 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_text(path: Path, text: str, mode: int | None = None) -> None:
+def replace_text(path: Path, text: str, mode: int | None = None, *, beside: Path | None = None) -> None:
     """Replace the file in one step that a crash cannot halve, and that outlives a power cut.
 
-    mode: its permissions, from before anything stands in it; None: as the process makes files.
+    mode: its permissions, from before anything stands in it; None: as the process makes files. beside: the file that is
+    written first and that a killed process leaves behind, on the same disk; None: a hidden one in the same folder.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = beside or path.with_name(f".{path.name}.{os.getpid()}")
     with beside.open("w", encoding="utf-8") as file:
-        if mode is not None:
-            os.fchmod(file.fileno(), mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
+        try:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            beside.rename(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ErrorCode, SteelsightError
-from model.files import replace_text
+from model.files import exclusive, replace_text
 
 SIGNATURE = "manifest.sig"
 PUBLIC_KEYS = "STEELSIGHT_MODEL_PUBLIC_KEYS"
@@ -114,7 +114,12 @@ def sign(folder: Path, manifest: bytes, key: Any) -> PublicKey:
     """Write the signature beside the manifest of those bytes; one that is there is replaced. Returns the public key."""
     public = _raw(key.public_key())
     signature = base64.b64encode(key.sign(PURPOSE + manifest)).decode()
-    replace_text(folder / SIGNATURE, f"ed25519 {key_id(public)} {signature}\n")
+    line = f"ed25519 {key_id(public)} {signature}\n"
+    # Not within the version: what a killed process left there would be a file that its manifest does not list. One name
+    # for all who sign it, so that the next one puts its own in place of what was left.
+    beside = folder.with_name(f".{folder.name}.{SIGNATURE}")
+    with exclusive(folder.with_name(".signing.lock")):
+        replace_text(folder / SIGNATURE, line, beside=beside)
     return public
 
 

@@ -33,6 +33,15 @@ def test_readers_see_whole_texts_only(tmp_path):
     assert seen <= set(texts)
 
 
+def test_what_cannot_be_written_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "note"
+    replace_text(path, "first")
+    with pytest.raises(UnicodeEncodeError):
+        replace_text(path, "\udc80")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_lock_has_one_holder(tmp_path):
     lock = tmp_path / "lock"
     with exclusive(lock), pytest.raises(BlockingIOError), exclusive(lock, wait=False):

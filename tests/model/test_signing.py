@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,30 @@ class TestKeys:
         keygen(tmp_path / "next.pem")
         verify(signed, public_keys(f"{tmp_path / 'next.pem.pub'}, {key}.pub"))
         assert configured_keys({}) == configured_keys({PUBLIC_KEYS: ""}) == ()
+
+
+# Ends as a power cut would have it, at the moment when the signature is written and not in place yet.
+KILLED = """
+import os, signal, sys
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+from model.__main__ import main
+main(sys.argv[1:])
+"""
+
+
+def test_signing_that_was_killed_leaves_the_version_as_it_was(signed: Path, key: Path, tmp_path: Path) -> None:
+    models, before = signed.parent, (signed / SIGNATURE).read_bytes()
+    keygen(tmp_path / "next.pem")
+    listed = set(models.iterdir())
+    command = [sys.executable, "-c", KILLED, "sign", VERSION, "--key", tmp_path / "next.pem", "--models", models]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(set(models.iterdir()) - listed) == 1, "it was killed before it wrote anything"
+    assert (signed / SIGNATURE).read_bytes() == before
+    verify(signed, public_keys(f"{key}.pub"))
+    assert Registry(models).versions() == ["tiny-64-first", "tiny-64-second"]
+    assert main(["sign", VERSION, "--key", str(tmp_path / "next.pem"), "--models", str(models)]) == 0
+    assert set(models.iterdir()) == listed, "the next one clears up"
+    verify(signed, public_keys(f"{tmp_path / 'next.pem.pub'}"))
 
 
 class TestCommands:
