@@ -46,6 +46,7 @@ class Loader:
             engine=settings.engine,
             threads=settings.engine_threads,
             stride=settings.stride,
+            limits=settings.limits,
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._let_go = False

@@ -89,7 +89,7 @@ class Settings(BaseModel):
         1, ge=0, le=256, description="Threads inside the engine for one frame; 0 lets the runtime choose."
     )
     stride: Side | None = Field(None, ge=1, description="Pixels between tiles; unset takes the artifact's own.")
-    max_pixels: Size = Field(DEFAULT_LIMITS.max_pixels, description="Largest frame in pixels.")
+    max_pixels: Size = Field(DEFAULT_LIMITS.max_pixels, description="Largest frame in pixels, as sent and as scored.")
     # A frame is extended to a tile by reflection, which needs two pixels a side.
     min_side: Side = Field(DEFAULT_LIMITS.min_side, ge=2, description="Shortest side of a frame in pixels.")
     max_body_bytes: Size = Field(128 * 1024 * 1024, description="Largest request body; 128 MiB holds 64 Mpx of Mono16.")

@@ -68,7 +68,7 @@ class Limits:
     """What is accepted before any pixel is decoded.
 
     max_pixels: 64 Mpx holds a 4096 px wide block of 16,000 lines; past it a request would hold
-        a worker for seconds and hundreds of megabytes.
+        a worker for seconds and hundreds of megabytes. Of what is sent, and of what is scored.
     min_side: px; below it a frame carries no texture that could be judged.
     """
 
@@ -87,6 +87,21 @@ class Limits:
             raise SteelsightError(
                 ErrorCode.IMAGE_TOO_SMALL,
                 f"the image is {width} x {height} px; each side must have at least {self.min_side} px",
+            )
+
+    def check_extended(self, width: int, height: int, tile: int) -> None:
+        """Raise `SteelsightError` (image_too_large) for a frame within the limits that is not once it is extended.
+
+        tile: px; a shorter side is extended to it (`model.tiling.extend`), so that a file of 8 x 8,000,000 px is scored
+        as a gigapixel. A single tile is never too large: no network is given less.
+        """
+        across, along = max(width, tile), max(height, tile)
+        if across * along > max(self.max_pixels, tile * tile):
+            raise SteelsightError(
+                ErrorCode.IMAGE_TOO_LARGE,
+                f"the image is {width} x {height} px and would be extended to {across} x {along} px "
+                f"({across * along / 1e6:.1f} Mpx), for the model sees tiles of {tile} x {tile} px; at most "
+                f"{self.max_pixels / 1e6:g} Mpx is accepted: send the strip in shorter frames",
             )
 
 

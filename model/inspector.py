@@ -16,7 +16,7 @@ from model import precision, quality, sliding, tiling
 from model.artifact import Fitting, Manifest
 from model.calibration import Calibrator, Logits, defect_class_logits
 from model.engine import Engine, open_engine
-from model.image import Frame
+from model.image import DEFAULT_LIMITS, Frame, Limits
 from model.quality import Quality
 from model.registry import Registry
 from model.seam import judge_seam
@@ -72,6 +72,7 @@ class Inspector:
 
     classes: ok first. Where the engine has one logit, the only other one is "defect", and events name no class.
     shared: what scores frames of several tiles with shared convolutions; None: they are scored tile by tile.
+    limits: what decoded the frames has held them to already; a frame that has to be extended is held to them once more.
     """
 
     version: str
@@ -81,10 +82,18 @@ class Inspector:
     fitting: Fitting
     classes: tuple[str, ...] = ("ok", "defect")
     shared: SharedNetwork | None = None
+    limits: Limits = DEFAULT_LIMITS
 
     @classmethod
     def load(
-        cls, registry: Registry, version: str, engine: str, *, threads: int = 0, stride: int | None = None
+        cls,
+        registry: Registry,
+        version: str,
+        engine: str,
+        *,
+        threads: int = 0,
+        stride: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Self:
         """Verify and open a published version.
 
@@ -98,10 +107,10 @@ class Inspector:
             fitting = fitting.model_copy(update={"stride": min(stride, fitting.tile)})
         opened = open_engine(precision.chosen(engine, manifest), folder, threads)
         shared = _shared(opened, manifest, fitting)
-        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes, shared)
+        return cls(version, opened, manifest.calibrator, manifest.thresholds, fitting, manifest.classes, shared, limits)
 
     def inspect(self, frame: Frame, overlap: int = 0) -> Inspection:
-        """Judge one uint8 frame of shape (height, width), each side at least 2 px; overlap: as for `inspect_all`."""
+        """Judge one uint8 frame of shape (height, width), sides of at least 2 px; overlap, errors: as `inspect_all`."""
         return self.inspect_all([frame], [overlap])[0]
 
     def inspect_all(self, frames: Sequence[Frame], overlaps: Sequence[int] | None = None) -> list[Inspection]:
@@ -110,6 +119,7 @@ class Inspector:
         overlaps: of each frame, how many of its first rows are the last ones of the frame before; fewer than all, else
         ValueError. What they show was reported with that frame, see `model.seam`.
         A tile's probability depends on its company by rounding alone.
+        Raises `SteelsightError` (image_too_large) before anything is scored: a frame is too large once it is extended.
         """
         if not frames:
             return []
@@ -180,6 +190,8 @@ class Inspector:
         tile, stride = self.fitting.tile, self.fitting.stride
         if self.fitting.fit is Fit.RESIZE:
             return _Cover(tiling.resize(frame, tile), TileGrid.cover(tile, tile, tile, stride), "tiles")
+        height, width = frame.shape
+        self.limits.check_extended(width, height, tile)
         covered = tiling.extend(frame, tile)
         height, width = covered.shape
         grid = TileGrid.cover(height, width, tile, stride, overlap)

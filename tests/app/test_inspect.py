@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.errors import STATUS
@@ -270,6 +271,18 @@ async def test_a_file_with_the_shape_of_raw_pixels_is_refused(post, png):
     answer = await post(png, width=200, height=100, pixel_format="Mono8")
     assert_refused(answer, ServiceCode.PARAMETERS_INVALID)
     assert "width, height, pixel_format" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_a_thin_frame_is_as_large_as_what_is_scored_of_it(post, as_png, turned):
+    """8 Mpx, and 64 Mpx and a column once its 8 rows are extended to the 64 of a tile."""
+    shape = (1_000_001, 8) if turned else (8, 1_000_001)
+    frame = np.zeros(shape, np.uint8)
+    answer = await post(as_png(frame))
+    assert_refused(answer, ErrorCode.IMAGE_TOO_LARGE)
+    assert "64.0 Mpx" in answer.json()["detail"]
+    raw = {"width": shape[1], "height": shape[0], "pixel_format": "Mono8"}
+    assert_refused(await post(frame.tobytes(), "application/octet-stream", **raw), ErrorCode.IMAGE_TOO_LARGE)
 
 
 @pytest.mark.parametrize(

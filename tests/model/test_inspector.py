@@ -8,6 +8,7 @@ import pytest
 
 from model.artifact import Fitting
 from model.errors import ErrorCode, SteelsightError
+from model.image import Limits
 from model.inspector import BATCH_TILES, Inspector
 from model.registry import Registry
 from model.tiling import Fit, TileGrid, extend, resize
@@ -227,6 +228,37 @@ class TestLoad:
 
     def test_warm_runs(self, inspector):
         inspector.warm()
+
+
+class TestExtended:
+    """A frame with a side shorter than a tile is as large as what is scored of it."""
+
+    def held_to(self, inspector, max_pixels):
+        return dataclasses.replace(inspector, limits=Limits(max_pixels=max_pixels))
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_the_limit_is_inclusive_and_counts_what_is_scored(self, inspector, turned, steel_frame):
+        frame = steel_frame(8, 300)
+        frame = frame.T if turned else frame
+        assert self.held_to(inspector, TILE * 300).inspect(frame).scores.size == 5
+        with pytest.raises(SteelsightError, match=r"extended to (300 x 64|64 x 300) px \(0\.0 Mpx\)") as caught:
+            self.held_to(inspector, TILE * 300 - 1).inspect(frame)
+        assert caught.value.code is ErrorCode.IMAGE_TOO_LARGE
+
+    def test_one_tile_is_never_too_large(self, inspector, steel_frame):
+        small = self.held_to(inspector, max_pixels=100)
+        assert small.inspect(steel_frame(8, 8)).scores.size == 1
+        assert small.inspect(steel_frame(8, TILE)).scores.size == 1
+        with pytest.raises(SteelsightError):
+            small.inspect(steel_frame(8, TILE + 1))
+
+    def test_a_frame_that_is_resized_is_not_extended(self, resizing, steel_frame):
+        assert self.held_to(resizing, max_pixels=TILE * TILE).inspect(steel_frame(8, 500)).scores.size == 1
+
+    def test_nothing_is_scored_in_vain(self, inspector, steel_frame):
+        engine = dataclasses.replace(self.held_to(inspector, TILE * 300), engine=None, shared=None)
+        with pytest.raises(SteelsightError):
+            engine.inspect_all([steel_frame(64, 64), steel_frame(8, 301)])
 
 
 class TestTogether:
