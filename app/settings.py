@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from model.choices import EngineChoice, MaxPixels, MinSide, Stride
 from model.image import DEFAULT_LIMITS, Limits
 
 PREFIX = "STEELSIGHT_"
@@ -53,9 +54,7 @@ def addresses(given: str) -> str:
 MOST_DAYS = 36_500
 Days = Annotated[float, Field(ge=0, le=MOST_DAYS)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_DAYS * 86_400)]
-# An edge of a frame in pixels.
-Side = Annotated[int, Field(le=65_536)]
-# Pixels of a frame and bytes of a body, which lie in memory; bytes that an archive keeps, 0 for no bound.
+# Bytes of a body, which lie in memory; bytes that an archive keeps, 0 for no bound.
 Size = Annotated[int, Field(ge=1, le=2**40)]
 KeptBytes = Annotated[int, Field(ge=0, le=2**50)]
 # Connections, and frames at a time.
@@ -80,7 +79,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every IPv4 interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
     workers: int = Field(1, ge=1, le=256, description="Processes; each has its own model, threads and limits.")
-    engine: Literal["auto", "onnx", "keras", "openvino", "openvino-bf16", "openvino-int8"] = Field(
+    engine: EngineChoice = Field(
         "auto",
         description="Runtime that computes logits; `auto` is the GPU's where there is one, else the fastest with the "
         "model's verdicts.",
@@ -88,10 +87,11 @@ class Settings(BaseModel):
     engine_threads: int = Field(
         1, ge=0, le=256, description="Threads inside the engine for one frame; 0 lets the runtime choose."
     )
-    stride: Side | None = Field(None, ge=1, description="Pixels between tiles; unset takes the artifact's own.")
-    max_pixels: Size = Field(DEFAULT_LIMITS.max_pixels, description="Largest frame in pixels, as sent and as scored.")
-    # A frame is extended to a tile by reflection, which needs two pixels a side.
-    min_side: Side = Field(DEFAULT_LIMITS.min_side, ge=2, description="Shortest side of a frame in pixels.")
+    stride: Stride | None = Field(None, description="Pixels between tiles; unset takes the artifact's own.")
+    max_pixels: MaxPixels = Field(
+        DEFAULT_LIMITS.max_pixels, description="Largest frame in pixels, as sent and as scored."
+    )
+    min_side: MinSide = Field(DEFAULT_LIMITS.min_side, description="Shortest side of a frame in pixels.")
     max_body_bytes: Size = Field(128 * 1024 * 1024, description="Largest request body; 128 MiB holds 64 Mpx of Mono16.")
     body_seconds: float = Field(30, gt=0, le=3600, description="Time in which a whole body must have arrived.")
     max_connections: Count = Field(

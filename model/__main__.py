@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from model import precision, shadow
 from model.artifact import Manifest, manifest_bytes, verify
-from model.engine import ENGINES
+from model.choices import EngineChoice, MaxPixels, MinSide, Stride
 from model.errors import SteelsightError
-from model.image import decode
+from model.image import DEFAULT_LIMITS, Limits, decode
 from model.inspector import Inspector
 from model.precision import AUTO
 from model.registry import Registry, models_folder
@@ -43,11 +46,15 @@ def parser() -> argparse.ArgumentParser:
         "--models", type=Path, default=models_folder(), metavar="DIR", help="folder of versions (default: %(default)s)"
     )
     commands = top.add_subparsers(dest="command", required=True)
+    engines = ", ".join(get_args(EngineChoice))
 
     inspect = commands.add_parser("inspect", parents=[shared], help="judge images: one JSON line each")
     inspect.add_argument("version", metavar="VERSION", help="a version's name, or `active`")
     inspect.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
-    inspect.add_argument("--engine", choices=[AUTO, *sorted(ENGINES)], default=AUTO, help="default: %(default)s")
+    _as_served(inspect, "engine", EngineChoice, AUTO, f"runtime that computes logits: {engines}")
+    _as_served(inspect, "stride", Stride, None, "pixels between tiles")
+    _as_served(inspect, "max_pixels", MaxPixels, DEFAULT_LIMITS.max_pixels, "largest image, as it is and as scored")
+    _as_served(inspect, "min_side", MinSide, DEFAULT_LIMITS.min_side, "shortest side of an image in pixels")
     inspect.set_defaults(run=run_inspect)
 
     listing = commands.add_parser("list", parents=[shared], help="all versions, the active one marked *")
@@ -85,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get(PUBLIC_KEYS),
         help=f"who may vouch for it, separated by commas (default: ${PUBLIC_KEYS})",
     )
-    verifying.add_argument("--engine", choices=[AUTO, *sorted(ENGINES)], default=AUTO, help="default: %(default)s")
+    _as_served(verifying, "engine", EngineChoice, AUTO, f"runtime that the version is tried with: {engines}")
     verifying.set_defaults(run=run_verify)
 
     shadowing = commands.add_parser(
@@ -99,6 +106,31 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _as_served(command: argparse.ArgumentParser, name: str, kind: Any, default: object, what: str) -> None:
+    """A flag for one of the server's settings. Its default is the server's variable: what a command says of an image is
+    what the server would say in the same environment. kind: of `model.choices`.
+    """
+    variable = f"STEELSIGHT_{name.upper()}"
+    accepted: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def value(given: str) -> Any:
+        try:
+            return accepted.validate_python(given)
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"]
+            raise argparse.ArgumentTypeError(
+                f"received {given!r}, from the flag or {variable}; {expected[0].lower()}{expected[1:]}"
+            ) from None
+
+    command.add_argument(
+        f"--{name.replace('_', '-')}",
+        type=value,
+        default=os.environ.get(variable) or default,
+        metavar=name.rpartition("_")[2].upper(),
+        help=f"{what} (default: ${variable}, else {default or 'as published'})",
+    )
+
+
 def run_inspect(arguments: argparse.Namespace) -> int:
     """Print one JSON line per image: `file`, and what the server answers for it.
 
@@ -108,11 +140,12 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     version = arguments.version
     if version == "active":
         version = registry.require_active()
-    inspector = Inspector.load(registry, version, arguments.engine)
+    limits = Limits(arguments.max_pixels, arguments.min_side)
+    inspector = Inspector.load(registry, version, arguments.engine, stride=arguments.stride, limits=limits)
     exit_code = EXIT_DONE
     for path in arguments.images:
         try:
-            line = {"file": str(path)} | told(inspector, inspector.inspect(decode(path.read_bytes())))
+            line = {"file": str(path)} | told(inspector, inspector.inspect(decode(path.read_bytes(), limits)))
         except SteelsightError as error:
             line = {"file": str(path), "error": {"code": error.code, "detail": error.message}}
         except OSError as error:

@@ -65,17 +65,38 @@ async def test_the_reply_is_the_contract_and_the_domain_s_own_answer(post, png, 
     ]
 
 
-async def test_the_command_line_tells_the_same_in_the_same_shape(post, png, tiny_models, tmp_path, capsys):
-    file = tmp_path / "frame.png"
-    file.write_bytes(png)
-    assert main(["inspect", "active", str(file), "--models", str(tiny_models)]) == 0
+@pytest.fixture
+def image_file(tmp_path: Path, png: bytes) -> Path:
+    """The frame of 200 x 100 px, as a file."""
+    path = tmp_path / "frame.png"
+    path.write_bytes(png)
+    return path
+
+
+async def test_the_command_line_tells_the_same_in_the_same_shape(post, png, tiny_models, image_file, capsys):
+    assert main(["inspect", "active", str(image_file), "--models", str(tiny_models)]) == 0
     printed, answered = json.loads(capsys.readouterr().out), (await post(png)).json()
-    assert printed.pop("file") == str(file)
+    assert printed.pop("file") == str(image_file)
     of_the_request = {"inspection_id", "timing_ms"}
     assert {name: value for name, value in answered.items() if name not in of_the_request} == {
         **printed,
         "events": [event | {"position_mm": None} for event in printed["events"]],
     }
+
+
+async def test_the_command_line_goes_by_the_server_s_variables(start, tiny_models, image_file, monkeypatch, capsys):
+    chosen = {"engine": "onnx", "stride": 16, "min_side": 100, "max_pixels": 20_000}
+    for name, value in chosen.items():
+        monkeypatch.setenv(f"STEELSIGHT_{name.upper()}", str(value))
+    assert main(["inspect", "active", str(image_file), "--models", str(tiny_models)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    async with start(models=tiny_models, **chosen) as running:
+        await running.until_ready()
+        headers = {"content-type": "image/png"}
+        answered = (await running.http.post("/v1/inspect", content=image_file.read_bytes(), headers=headers)).json()
+    assert printed["image"]["tiles"] > 20
+    for name in ("verdict", "defect_probability", "image"):
+        assert printed[name] == answered[name]
 
 
 async def test_times_are_milliseconds_that_fit_into_the_total(post, png):

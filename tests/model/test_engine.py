@@ -6,16 +6,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from model.calibration import IdentityCalibrator
+from model.choices import EngineChoice
 from model.engine import ENGINES, network_input, open_engine
 from model.engines.openvino import _properties
 from model.errors import ErrorCode, SteelsightError
 from model.export import save_keras, save_onnx
 from model.network import Block, NetworkConfig
+from model.precision import AUTO
 from training.quantize import save_int8
 
 ROOT = Path(__file__).parents[2]
@@ -241,6 +244,7 @@ def test_grey_is_repeated_over_the_channels(steel_tiles):
 def test_the_names_are_those_of_the_contract():
     assert set(ENGINES) == {"onnx", "keras", "openvino", "openvino-bf16", "openvino-int8"}
     assert all(engine.name == name for name, engine in ENGINES.items())
+    assert set(get_args(EngineChoice)) == {AUTO, *ENGINES}
 
 
 def test_keras_engine_checks_the_layers_first(tmp_path):

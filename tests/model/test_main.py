@@ -117,6 +117,48 @@ class TestInspect:
         assert "activate" in errors[0]
 
 
+class TestInspectAsServed:
+    """Where the server's variables are set, a command that is not told otherwise goes by them."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "found"),
+        [
+            ("STRIDE", "32", {"tiles": 18}),
+            ("STRIDE", "", {"tiles": 8}),
+            ("MAX_PIXELS", "19999", "image_too_large"),
+            ("MIN_SIDE", "101", "image_too_small"),
+        ],
+    )
+    def test_a_variable_counts_and_a_flag_wins(self, run, tiny_models, image, monkeypatch, name, value, found):
+        monkeypatch.setenv(f"STEELSIGHT_{name}", value)
+        _, (line,), _ = run("inspect", FIRST, image, "--models", tiny_models)
+        said = json.loads(line)
+        assert said["error"]["code"] == found if "error" in said else found.items() <= said["image"].items()
+        flags = {"STRIDE": "--stride=64", "MAX_PIXELS": "--max-pixels=20000", "MIN_SIDE": "--min-side=100"}
+        code, (line,), _ = run("inspect", FIRST, image, "--models", tiny_models, flags[name])
+        assert (code, json.loads(line)["image"]["tiles"]) == (0, 8)
+
+    def test_the_largest_image_is_that_which_is_scored(self, run, tiny_models, image, tmp_path, make_file, steel_frame):
+        image.write_bytes(make_file(steel_frame(8, 300), "png"))
+        code, (line,), _ = run("inspect", FIRST, image, "--models", tiny_models, "--max-pixels", 64 * 300 - 1)
+        assert (code, json.loads(line)["error"]["code"]) == (1, "image_too_large")
+
+    def test_the_engine(self, run, tiny_models, image, monkeypatch):
+        monkeypatch.setenv("STEELSIGHT_ENGINE", "openvino")
+        code, _, (error,) = run("inspect", FIRST, image, "--models", tiny_models)
+        assert code == 1
+        assert "openvino" in error
+
+    @pytest.mark.parametrize("name", ["ENGINE", "STRIDE", "MAX_PIXELS", "MIN_SIDE"])
+    @pytest.mark.parametrize("value", ["no", "0", "-1", "1e3", "9" * 30, " "])
+    def test_a_wrong_value_is_wrong_usage_and_named(self, run, tiny_models, image, monkeypatch, name, value):
+        monkeypatch.setenv(f"STEELSIGHT_{name}", value)
+        code, lines, errors = run("inspect", FIRST, image, "--models", tiny_models)
+        assert (code, lines) == (2, [])
+        assert f"received {value!r}, from the flag or STEELSIGHT_{name}; " in errors[-1]
+        assert run("list", "--models", tiny_models)[0] == 0
+
+
 class TestList:
     def test_marks_the_active_version(self, run, tiny_models):
         code, lines, errors = run("list", "--models", tiny_models)
