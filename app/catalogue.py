@@ -93,10 +93,16 @@ class ModelsReply(BaseModel):
 
 
 class ChangeReply(BaseModel):
-    """What an activation or a rollback has done."""
+    """What an activation has done."""
 
     active: str = Field(description="The version that is active now, and serves in the worker that answers.")
     previous: str | None = Field(description="The one that was active before.")
+
+
+class RollbackReply(ChangeReply):
+    """What a rollback has done."""
+
+    skipped: list[str] = Field(description="Versions that it passed over because their folders are gone, latest first.")
 
 
 class ShareRequest(BaseModel):

@@ -167,11 +167,14 @@ def _auroc(manifest: Manifest) -> str:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """One line per version: name, when it was made, and AUROC with interval: on test groups, or of the recipe."""
+    """One line per version: name, when it was made, and AUROC with interval: on test groups, or of the recipe.
+
+    A damaged version, or an active one that is gone, has its line on stderr and exit code 1: nobody can serve it.
+    """
     registry = Registry(arguments.models)
-    active = registry.active()
+    active, versions = registry.active(), registry.versions()
     exit_code = EXIT_DONE
-    for version in registry.versions():
+    for version in versions:
         mark = "*" if version == active else " "
         try:
             manifest = registry.manifest(version)
@@ -181,7 +184,14 @@ def run_list(arguments: argparse.Namespace) -> int:
             print(f"error: {error.message}", file=sys.stderr)
         else:
             print(f"{mark} {version}  {manifest.created_at:%Y-%m-%d %H:%M}  {_auroc(manifest)}")
-    if not registry.versions():
+    if active is not None and active not in versions:
+        exit_code = EXIT_FAULT
+        print(
+            f"error: the active version {active} is not in {arguments.models}; put its folder back, or use `rollback` "
+            "or `activate VERSION`",
+            file=sys.stderr,
+        )
+    elif not versions:
         print(f"no versions in {arguments.models}; train one with `python -m training train DATA`", file=sys.stderr)
     return exit_code
 
@@ -195,7 +205,10 @@ def run_activate(arguments: argparse.Namespace) -> int:
 
 def run_rollback(arguments: argparse.Namespace) -> int:
     """Make the version before the active one active."""
-    print(f"active: {Registry(arguments.models).rollback().active}")
+    change = Registry(arguments.models).rollback()
+    print(f"active: {change.active}")
+    if change.skipped:
+        print(f"skipped: {', '.join(change.skipped)}, not in {arguments.models} any more", file=sys.stderr)
     return EXIT_DONE
 
 

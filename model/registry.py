@@ -42,10 +42,22 @@ class Pointer(BaseModel):
 
 
 class Change(NamedTuple):
-    """The version that is active now, and the one that was before the change."""
+    """The version that is active now, and the one that was before the change.
+
+    skipped: versions that a rollback passed over, latest first, because their folders are gone.
+    """
 
     active: str
     before: str | None
+    skipped: tuple[str, ...] = ()
+
+
+class WayBack(NamedTuple):
+    """Where a rollback leads: the version, those before that one, and those passed over because they are gone."""
+
+    version: str
+    earlier: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 class Pointed(NamedTuple):
@@ -149,28 +161,45 @@ class Registry:
     def previous(self) -> str | None:
         """The version that `rollback` leads to, None if there is none. Raises `SteelsightError` (artifact_invalid)."""
         pointer = self._pointer()
-        return pointer.previous[-1] if pointer and pointer.previous else None
+        back = self._way_back(pointer) if pointer else None
+        return back.version if back else None
 
     def rollback(self, prove: Prove | None = None) -> Change:
-        """Make the version before the active one active again.
+        """Make the version before the active one active again, of those whose folders are still there.
 
+        A version that is there and damaged is refused, not passed over: nobody has said that it may be.
         prove: as for `activate`; others wait meanwhile, so that two rollbacks are two steps.
         Raises `SteelsightError` (no_previous_model, model_unknown, artifact_invalid, and what `prove` raises) and
         changes nothing then.
         """
         none_earlier = SteelsightError(
-            ErrorCode.NO_PREVIOUS_MODEL, "there is no earlier version to roll back to; use `activate VERSION`"
+            ErrorCode.NO_PREVIOUS_MODEL,
+            f"there is no earlier version in {self.models} to roll back to; use `activate VERSION`",
         )
         if not self.models.is_dir():
             raise none_earlier
         with self._changing():
             pointer = self._pointer()
-            if pointer is None or not pointer.previous:
+            back = self._way_back(pointer) if pointer else None
+            if pointer is None or back is None:
                 raise none_earlier
-            *earlier, version = pointer.previous
-            (prove or self._verify)(self.folder(version))
-            self._point(Pointer(active=version, previous=tuple(earlier)))
-        return Change(version, pointer.active)
+            (prove or self._verify)(self.folder(back.version))
+            self._point(Pointer(active=back.version, previous=back.earlier))
+        return Change(back.version, pointer.active, back.skipped)
+
+    def _way_back(self, pointer: Pointer) -> WayBack | None:
+        skipped: list[str] = []
+        for number, version in reversed(list(enumerate(pointer.previous))):
+            if not self._is_there(version):
+                skipped.append(version)
+            # It stands there twice in a row where what was between the two is gone: that would be no way back.
+            elif version != pointer.active:
+                return WayBack(version, pointer.previous[:number], tuple(dict.fromkeys(skipped)))
+        return None
+
+    def _is_there(self, version: str) -> bool:
+        """Whether anything has the version's name: what is no whole version is refused by that name."""
+        return os.path.lexists(self.models / version)
 
     def _verify(self, folder: Path) -> Manifest:
         return verify(folder, self.keys)

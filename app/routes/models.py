@@ -8,11 +8,18 @@ from starlette.requests import Request
 
 from app import catalogue
 from app.access.declared import ADMIN, READ, REFUSALS
-from app.catalogue import ChangeReply, DifferencesReply, ModelsReply, ShadowReply, ShareRequest, VersionDetails
+from app.catalogue import (
+    ChangeReply,
+    DifferencesReply,
+    ModelsReply,
+    RollbackReply,
+    ShadowReply,
+    ShareRequest,
+    VersionDetails,
+)
 from app.json_body import read_json
 from app.openapi import problems, schema_of
 from app.service import Current
-from model.registry import Change
 
 # `{"share": 0.1}`, and room for a client that formats it.
 MAX_SHARE_BYTES = 1024
@@ -32,11 +39,12 @@ def models(service: Current) -> ModelsReply:
 @router.post(
     "/rollback", dependencies=[ADMIN], summary="Return to the version before", responses=problems(404, 409, 503)
 )
-async def rollback(request: Request, service: Current) -> ChangeReply:
-    """As activating it; a second rollback goes one further back."""
+async def rollback(request: Request, service: Current) -> RollbackReply:
+    """As activating it; a second rollback goes one further back. Versions whose folders are gone are passed over."""
     change = await service.slot.rollback()
-    await service.audit(request, "model.rollback", change.active, {"before": change.before})
-    return _changed(change)
+    skipped = {"skipped": change.skipped} if change.skipped else {}
+    await service.audit(request, "model.rollback", change.active, {"before": change.before} | skipped)
+    return RollbackReply(active=change.active, previous=change.before, skipped=change.skipped)
 
 
 @router.get("/shadow/differences", dependencies=[READ], summary="Frames that the shadow judged differently")
@@ -64,7 +72,7 @@ async def activate(version: Version, request: Request, service: Current) -> Chan
     """
     change = await service.slot.activate(version)
     await service.audit(request, "model.activate", change.active, {"before": change.before})
-    return _changed(change)
+    return ChangeReply(active=change.active, previous=change.before)
 
 
 @router.post(
@@ -105,7 +113,3 @@ async def stop_shadow(version: Version, request: Request, service: Current) -> N
 async def _share(request: Request, seconds: float) -> ShareRequest:
     """The body, read by hand: FastAPI would read one of any length."""
     return await read_json(request, ShareRequest, MAX_SHARE_BYTES, seconds, '{"share": 0.1}')
-
-
-def _changed(change: Change) -> ChangeReply:
-    return ChangeReply(active=change.active, previous=change.before)

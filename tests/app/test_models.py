@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import weakref
 from pathlib import Path
 
@@ -89,10 +90,24 @@ async def test_there_and_back(running, versions, png):
     assert (there.status_code, there.json()) == (200, {"active": versions[1], "previous": versions[0]})
     assert (await inspect(running.http, png)).json()["model"]["version"] == versions[1]
     back = await running.http.post("/v1/models/rollback")
-    assert (back.status_code, back.json()) == (200, {"active": versions[0], "previous": versions[1]})
+    assert (back.status_code, back.json()) == (200, {"active": versions[0], "previous": versions[1], "skipped": []})
     assert (await inspect(running.http, png)).json()["model"]["version"] == versions[0]
     again = await running.http.post("/v1/models/rollback")
     assert (again.status_code, again.json()["code"]) == (409, "no_previous_model")
+
+
+async def test_a_rollback_passes_over_what_was_withdrawn_and_says_so(running, own_models, versions):
+    (first, withdrawn), last = versions, "tiny-64-third"
+    shutil.copytree(own_models / withdrawn, own_models / last)
+    manifest = json.loads((own_models / last / MANIFEST).read_text())
+    (own_models / last / MANIFEST).write_text(json.dumps(manifest | {"version": last}))
+    for version in (withdrawn, last):
+        assert (await running.http.post(f"/v1/models/{version}/activate")).status_code == 200
+    shutil.rmtree(own_models / withdrawn)
+    assert (await running.http.get("/v1/models")).json()["previous"] == first
+    back = await running.http.post("/v1/models/rollback")
+    assert (back.status_code, back.json()) == (200, {"active": first, "previous": last, "skipped": [withdrawn]})
+    assert running.service.slot.require().version == first
 
 
 async def test_activating_what_is_active_changes_nothing(running, own_models, versions):

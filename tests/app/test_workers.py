@@ -69,7 +69,7 @@ def test_all_workers_change_and_shadow(url, own_models, png):
     until_all(lambda: judged_by(second))
     assert ask("POST", f"/v1/models/{first}/shadow", json={"share": 1}).status_code == 200
     until_all(lambda: (ask("GET", "/v1/models").json()["shadow"] or {}).get("version") == first)
-    assert ask("POST", "/v1/models/rollback").json() == {"active": first, "previous": second}
+    assert ask("POST", "/v1/models/rollback").json() == {"active": first, "previous": second, "skipped": []}
     until_all(lambda: judged_by(first))
     assert ask("DELETE", f"/v1/models/{first}/shadow").status_code == 204
     until_all(lambda: ask("GET", "/v1/models").json()["shadow"] is None)

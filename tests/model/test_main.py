@@ -1,6 +1,7 @@
 """python -m model: lines a script can read, exit codes it can act on, and no traceback."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -193,6 +194,19 @@ class TestActivateAndRollback:
         code, lines, errors = run("rollback", "--models", own_models)
         assert (code, lines, len(errors)) == (1, [], 1)
         assert Registry(own_models).active() == FIRST
+
+    def test_what_was_withdrawn_is_told(self, run, own_models):
+        pointer = {"active": SECOND, "previous": [FIRST, "gone"]}
+        (own_models / "active.json").write_text(json.dumps(pointer))
+        for withdraw in ((own_models / SECOND / "manifest.json").unlink, lambda: shutil.rmtree(own_models / SECOND)):
+            withdraw()
+            code, lines, errors = run("list", "--models", own_models)
+            assert (code, len(lines), len(errors)) == (1, 1, 1)
+            assert lines[0].startswith(f"  {FIRST}")
+            assert f"the active version {SECOND} is not in {own_models}" in errors[0]
+        skipped = [f"skipped: gone, not in {own_models} any more"]
+        assert run("rollback", "--models", own_models) == (0, [f"active: {FIRST}"], skipped)
+        assert run("list", "--models", own_models)[0] == 0
 
     @pytest.mark.parametrize("version", ["none", "..", "", "tiny-64-first/"])
     def test_an_unknown_version(self, run, own_models, version):

@@ -99,9 +99,9 @@ class TestActivateAndRollback:
         assert registry.rollback().active == "a"
 
     def test_a_change_names_both_versions(self, registry):
-        assert registry.activate("a") == ("a", None)
-        assert registry.activate("b") == ("b", "a")
-        assert registry.rollback() == ("a", "b")
+        assert registry.activate("a") == ("a", None, ())
+        assert registry.activate("b") == ("b", "a", ())
+        assert registry.rollback() == ("a", "b", ())
 
     def test_what_is_not_proven_is_not_activated(self, registry):
         seen = []
@@ -116,7 +116,7 @@ class TestActivateAndRollback:
             assert code_of(change) is ErrorCode.ARTIFACT_INVALID
             assert registry.active() == "b"
         assert seen == [registry.models / "c", registry.models / "a"]
-        assert registry.rollback() == ("a", "b")
+        assert registry.rollback() == ("a", "b", ())
 
     def test_history_is_bounded(self, registry):
         for number in range(MAX_PREVIOUS + 10):
@@ -136,9 +136,26 @@ class TestActivateAndRollback:
         registry.activate("b")
         (registry.models / "a" / "model.onnx").write_text("changed")
         assert code_of(registry.rollback) is ErrorCode.ARTIFACT_INVALID
-        shutil.rmtree(registry.models / "a")
+        (registry.models / "a" / "manifest.json").unlink()
         assert code_of(registry.rollback) is ErrorCode.MODEL_UNKNOWN
+        shutil.rmtree(registry.models / "a")
+        assert code_of(registry.rollback) is ErrorCode.NO_PREVIOUS_MODEL
+        assert registry.previous() is None
         assert registry.active() == "b"
+
+    def test_rolling_back_passes_over_what_was_withdrawn_and_names_it(self, registry):
+        for name in ("a", "b", "c"):
+            registry.activate(name)
+        shutil.rmtree(registry.models / "b")
+        assert registry.previous() == "a"
+        assert registry.rollback() == ("a", "c", ("b",))
+        assert code_of(registry.rollback) is ErrorCode.NO_PREVIOUS_MODEL
+
+    def test_rolling_back_never_leads_to_the_active_version(self, registry):
+        for name in ("c", "a", "b", "a"):
+            registry.activate(name)
+        shutil.rmtree(registry.models / "b")
+        assert registry.rollback() == ("c", "a", ("b",))
 
     def test_an_unknown_version_names_those_that_are_known(self, registry):
         with pytest.raises(SteelsightError, match="a, b, c"):

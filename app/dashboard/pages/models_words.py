@@ -198,11 +198,15 @@ def changed(reply: Mapping[str, Any]) -> str:
     ('b serves now, in place of a.', 'b serves now.')
     >>> changed({"active": "b", "previous": "b"})
     'b was active already, and serves.'
+    >>> changed({"active": "a", "previous": "c", "skipped": ["b"]})
+    'a serves now, in place of c. Passed over, for they are not there any more: b.'
     """
     active, previous = reply["active"], reply.get("previous")
     if previous == active:
         return f"{active} was active already, and serves."
-    return f"{active} serves now, in place of {previous}." if previous else f"{active} serves now."
+    said = f"{active} serves now, in place of {previous}." if previous else f"{active} serves now."
+    skipped = ", ".join(reply.get("skipped", ()))
+    return f"{said} Passed over, for they are not there any more: {skipped}." if skipped else said
 
 
 def _moment(text: str) -> datetime:
