@@ -38,15 +38,22 @@ class SettingsError(Exception):
 
 
 def addresses(given: str) -> str:
-    """Raises ValueError."""
-    for one in filter(None, given.replace(" ", "").split(",")):
+    """The addresses of proxies, without spaces and without what is empty between commas.
+
+    >>> addresses("10.0.0.5, 10.0.0.0/28"), addresses(", ")
+    ('10.0.0.5,10.0.0.0/28', '')
+
+    Raises ValueError.
+    """
+    named = [one for one in given.replace(" ", "").split(",") if one]
+    for one in named:
         try:
             everyone = ip_network(one, strict=False).prefixlen == 0
         except ValueError:
             everyone = True
         if everyone:
             raise ValueError(f"{one!r} is no address or network of proxies, such as 10.0.0.5 or 10.0.0.0/28")
-    return given.replace(" ", "")
+    return ",".join(named)
 
 
 # What is larger is a slip of the pen or a mistaken unit, and something below would end: the calendar, on which days and

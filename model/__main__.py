@@ -1,6 +1,6 @@
 """python -m model: look at, sign, verify, activate and use published versions.
 
-Exit code 0 done, 1 a fault in the data or model, 2 wrong usage.
+Exit code 0 done, 1 a fault in the data or model, 2 wrong usage, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from model.signing import (
 )
 from model.trial import process as trial
 
-EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
+EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -274,6 +274,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SteelsightError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return EXIT_FAULT
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our lines has seen enough, as `head` does; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

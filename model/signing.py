@@ -41,12 +41,21 @@ def key_id(key: PublicKey) -> str:
 
 
 def public_keys(named: str | None) -> tuple[PublicKey, ...]:
-    """The keys in the PEM files that are named, separated by commas; none where nothing is named.
+    """The keys in the PEM files that are named, separated by commas; none where `named` is empty or None.
 
-    Raises `SteelsightError` (signing_key_invalid) for a file that is not there or holds another key: a server that
-    was told to ask for signatures must not go on without.
+    Raises `SteelsightError` (signing_key_invalid) for a file that is not there or holds another key, and where commas
+    and spaces name none: a server that was told to ask for signatures must not go on without.
     """
-    return tuple(_public_key(Path(name.strip())) for name in (named or "").split(",") if name.strip())
+    if not named:
+        return ()
+    files = [Path(name.strip()) for name in named.split(",") if name.strip()]
+    if not files:
+        raise SteelsightError(
+            ErrorCode.SIGNING_KEY_INVALID,
+            f"received {named!r} for the files of public keys, which names none; name at least one, or nothing at all "
+            "where no signature is to be asked for",
+        )
+    return tuple(map(_public_key, files))
 
 
 def configured_keys(environ: Mapping[str, str] = os.environ) -> tuple[PublicKey, ...]:
@@ -57,11 +66,14 @@ def configured_keys(environ: Mapping[str, str] = os.environ) -> tuple[PublicKey,
 def keygen(path: Path) -> PublicKey:
     """Write a new private key, for its owner alone, and its public key beside it with `.pub` after its name.
 
-    Raises `SteelsightError` (signing_key_invalid) where either file is there already: a key is never replaced.
+    Raises `SteelsightError` (signing_key_invalid) for a path without a file's name, and where either file is there
+    already: a key is never replaced.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    if not path.name:
+        raise _key_invalid(path, "it has no name; say what the file is to be called, such as plant.pem")
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

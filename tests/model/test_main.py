@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -332,6 +333,15 @@ def test_a_file_that_matches_its_hash_but_is_no_model_is_one_clear_line(run, own
     code, lines, errors = run("inspect", FIRST, image, "--models", own_models)
     assert (code, lines, len(errors)) == (1, [], 1)
     assert "model.onnx cannot be loaded" in errors[0]
+
+
+def test_ctrl_c_is_one_line_and_130(tiny_models, image):
+    command = [sys.executable, "-m", "model", "inspect", FIRST, *[str(image)] * 5000, "--models", str(tiny_models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"stopped\n")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tiny_models, image):

@@ -213,6 +213,15 @@ class TestKeys:
         with pytest.raises(SteelsightError):
             configured_signing_key({SIGNING_KEY: str(tmp_path / "none")})
 
+    @pytest.mark.parametrize("named", [",", " ", ", ,", "\t"])
+    def test_a_list_that_names_none_is_refused_and_lets_nothing_in(
+        self, named: str, own_models: Path, monkeypatch
+    ) -> None:
+        monkeypatch.setenv(PUBLIC_KEYS, named)
+        with pytest.raises(SteelsightError, match="names none") as caught:
+            Registry(own_models)
+        assert caught.value.code is ErrorCode.SIGNING_KEY_INVALID
+
     def test_several_may_be_trusted(self, signed: Path, key: Path, tmp_path: Path) -> None:
         keygen(tmp_path / "next.pem")
         verify(signed, public_keys(f"{tmp_path / 'next.pem.pub'}, {key}.pub"))
@@ -299,6 +308,10 @@ class TestCommands:
     def test_faults_are_one_line(self, run, own_models: Path, key: Path, tmp_path: Path) -> None:
         for arguments in (
             ["keygen", key],
+            ["keygen", ""],
+            ["keygen", "."],
+            ["keygen", ".."],
+            ["keygen", "/"],
             ["keygen", tmp_path / "no" / "folder.pem"],
             ["sign", "none", "--key", key, "--models", own_models],
             ["sign", VERSION, "--key", tmp_path / "none", "--models", own_models],
