@@ -149,13 +149,14 @@ async def framework_refused(request: Request, error: Exception) -> Response:
 
 
 def allowed(routes: Iterable[BaseRoute], scope: Scope) -> list[str]:
-    """The methods of a path, for `Allow`: each of its routes knows its own alone, and none knows of HEAD."""
-    found = {
-        method
-        for route in routes
-        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    """The methods of a path, for `Allow`: each of its routes knows its own alone, and none knows of HEAD.
+
+    A name that stands in a route's path is no value for another's: `rollback` is no version to be had.
+    """
+    matching = [route for route in routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
+    places = min((len(route.param_convertors) for route in matching), default=0)
+    own = (route for route in matching if len(route.param_convertors) == places)
+    found = {method for route in own for method in route.methods or ()}
     return sorted(found | {"HEAD"} if "GET" in found else found)
 
 

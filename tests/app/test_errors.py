@@ -74,6 +74,7 @@ async def test_what_the_framework_refuses_is_a_problem_document(http, method, pa
         ("GET", "/v1/inspections/0000000000000001/review", "DELETE, POST"),
         ("DELETE", "/v1/cameras/north/1/frame.png", "GET, HEAD"),
         ("DELETE", "/docs/assets/swagger-ui.css", "GET, HEAD"),
+        ("PUT", "/v1/models/rollback", "POST"),
         ("GET", "/v2/models/steelsight/infer", "POST"),
         ("TRACE", "/v2/models/steelsight", "GET, HEAD"),
     ],
