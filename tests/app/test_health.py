@@ -12,24 +12,19 @@ import pytest
 
 from app.health import api_address, main
 from app.settings import load
-from tests.app.test_process import ROOT, WITHIN_S, environment, home, ready_home, serving, version
+from tests.app.test_process import ROOT, command, home, ready_home, serving, version
 
 __all__ = ["home", "ready_home", "version"]
 
-CHECK = json.loads(re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[1])
+*PYTHON, PROGRAM = json.loads(
+    re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[1]
+)
 
 
 def check(home: Path, *address: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What Docker runs in the container, beside the server."""
-    return subprocess.run(
-        [sys.executable, *CHECK[1:], *address],
-        cwd=ROOT,
-        env=environment(home, **variables),
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
+    assert PYTHON == ["python", "-m"]
+    return command(*address, home=home, package=PROGRAM, **variables)
 
 
 def test_a_server_is_up_whatever_proxies_the_environment_names(ready_home):
