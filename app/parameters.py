@@ -161,6 +161,22 @@ class BatchQuery(StrictQuery):
         False, description="`true` adds a map of the probabilities over the frame to the reply."
     )
 
+    @classmethod
+    def legible(cls, query_string: bytes) -> Self:
+        """What is sound of a query that is not: whose frame is refused, as far as that can be read.
+
+        >>> InspectQuery.legible(b"coil_id=K1&camera_id=%FC&position_mm=nan&gain=2").model_dump(exclude_unset=True)
+        {'coil_id': 'K1'}
+        """
+        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+        counts = Counter(name for name, _ in pairs)
+        once = {name: value for name, value in pairs if name in cls.model_fields and counts[name] == 1}
+        try:
+            return cls.model_validate(once)
+        except ValidationError as error:
+            wrong = {each["loc"][0] for each in error.errors()}
+            return cls.model_validate({name: value for name, value in once.items() if name not in wrong})
+
 
 class InspectQuery(BatchQuery):
     """Everything a request may say about its one frame."""

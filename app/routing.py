@@ -15,7 +15,10 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from app.access.declared import Requires
-from app.parameters import StrictQuery
+from app.parameters import BatchQuery
+from app.refusals import Refusal, ServiceCode
+from app.requests import RequestRecord
+from app.service import service_of
 
 # The reply's bytes, which are JSON.
 Endpoint = Callable[[Request, Any], Awaitable[bytes]]
@@ -27,15 +30,16 @@ QUERY_KEPT_BYTES = 256
 
 
 class BareRoute(APIRoute):
-    """Serves `async def endpoint(request: Request, query: Q) -> bytes`, Q a `StrictQuery`: its reply as JSON.
+    """Serves `async def endpoint(request: Request, query: Q) -> bytes`, Q a `BatchQuery`: its reply as JSON.
 
-    The endpoint's signature and the `response_model` given beside it are what FastAPI describes.
+    The endpoint's signature and the `response_model` given beside it are what FastAPI describes. What is refused before
+    the endpoint is entered is noted in the record here.
     """
 
     def __init__(self, path: str, endpoint: Endpoint, **described: Any) -> None:
         super().__init__(path, endpoint, **described)
-        model: type[StrictQuery] = inspect.signature(endpoint, eval_str=True).parameters["query"].annotation
-        self._parsed = model.parsed
+        model: type[BatchQuery] = inspect.signature(endpoint, eval_str=True).parameters["query"].annotation
+        self._parsed, self._legible = model.parsed, model.legible
         self._kept = lru_cache(QUERIES_KEPT)(model.parsed)
         self._serve = endpoint
         # Dependencies are not run here: who may use the route is asked by hand.
@@ -47,9 +51,17 @@ class BareRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive)
-        self._requires.admit(request)
         query_string: bytes = scope["query_string"]
-        query = (self._kept if len(query_string) <= QUERY_KEPT_BYTES else self._parsed)(query_string)
+        try:
+            self._requires.admit(request)
+            query = (self._kept if len(query_string) <= QUERY_KEPT_BYTES else self._parsed)(query_string)
+        except Refusal as error:
+            # With these it is known who asks, and that they may send frames.
+            if error.code in (ServiceCode.RATE_LIMITED, ServiceCode.PARAMETERS_INVALID):
+                legible = self._legible(query_string)
+                if RequestRecord.of(request).principal.sends(legible.camera_id):
+                    service_of(request).note(legible, error.code)
+            raise
         reply = await self._serve(request, query)
         length = str(len(reply)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]

@@ -34,8 +34,10 @@ class Requires(SecurityBase):
 
     def admit(self, request: Request) -> Principal:
         """The same for a route that runs no dependencies."""
-        principal = service_of(request).gate.admit(request.scope["headers"], self.scope)
+        gate = service_of(request).gate
+        principal = gate.principal(request.scope["headers"], self.scope)
         RequestRecord.of(request).principal = principal
+        gate.count(principal)
         return principal
 
 

@@ -60,9 +60,18 @@ class Gate:
         return self._always_open or not any(kind.exist for kind in self._kinds)
 
     def admit(self, headers: Headers, needed: Scope) -> Principal:
+        """Who asks for something that needs a scope: as `principal`, and one more of their requests.
+
+        Raises also `Refusal` (rate_limited).
+        """
+        principal = self.principal(headers, needed)
+        self.count(principal)
+        return principal
+
+    def principal(self, headers: Headers, needed: Scope) -> Principal:
         """Who asks for something that needs a scope.
 
-        Raises `Refusal` (key_missing, key_invalid, scope_missing, rate_limited, cross_site, keys_unavailable).
+        Raises `Refusal` (key_missing, key_invalid, scope_missing, cross_site, keys_unavailable).
         """
         if self.open:
             if needed is not Scope.READ and _of_another_site(headers):
@@ -72,19 +81,7 @@ class Gate:
                     "that somebody wanted it; make a key, or ask from a program",
                 )
             return ANYBODY
-        principal = self._principal(headers)
-        self._rates.count(principal)
-        return self._allowed(principal, needed)
-
-    def still_admits(self, headers: Headers, needed: Scope) -> bool:
-        """Whether whoever was let in before would be let in now; this is no further request."""
-        try:
-            return self.open or bool(self._allowed(self._principal(headers), needed))
-        except Refusal:
-            return False
-
-    def _allowed(self, principal: Principal, needed: Scope) -> Principal:
-        """Raises `Refusal` (scope_missing)."""
+        principal = self._bearer(headers)
         if needed not in principal.scopes:
             raise Refusal(
                 ServiceCode.SCOPE_MISSING,
@@ -92,6 +89,17 @@ class Gate:
                 f"{', '.join(sorted(principal.scopes)) or 'none'}",
             )
         return principal
+
+    def count(self, principal: Principal) -> None:
+        """One more request of theirs. Raises `Refusal` (rate_limited)."""
+        self._rates.count(principal)
+
+    def still_admits(self, headers: Headers, needed: Scope) -> bool:
+        """Whether whoever was let in before would be let in now; this is no further request."""
+        try:
+            return bool(self.principal(headers, needed))
+        except Refusal:
+            return False
 
     def refresh(self) -> None:
         """Look once at what may have changed."""
@@ -104,7 +112,8 @@ class Gate:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self.refresh)
 
-    def _principal(self, headers: Headers) -> Principal:
+    def _bearer(self, headers: Headers) -> Principal:
+        """Whose key or session the request carries."""
         token = None
         for name, value in headers:
             if name == b"authorization":
@@ -137,13 +146,13 @@ def _of_another_site(headers: Headers) -> bool:
 
 def require_camera(principal: Principal, camera_id: str | None) -> None:
     """Whether somebody may send frames that name this camera. Raises `Refusal` (camera_forbidden)."""
-    if principal.cameras is None or camera_id in principal.cameras:
+    if principal.sends(camera_id):
         return
     named = "names none" if camera_id is None else f"names {echo(camera_id)}"
+    own = ", ".join(sorted(map(echo, principal.cameras or ())))
     raise Refusal(
         ServiceCode.CAMERA_FORBIDDEN,
-        f"{principal.kind} {principal.name!r} sends frames of {', '.join(sorted(map(echo, principal.cameras)))} alone; "
-        f"the request {named}",
+        f"{principal.kind} {principal.name!r} sends frames of {own} alone; the request {named}",
     )
 
 

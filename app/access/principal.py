@@ -39,6 +39,10 @@ class Principal:
         """
         return ":".join(part for part in (self.kind, self.name, self.id) if part)
 
+    def sends(self, camera_id: str | None) -> bool:
+        """Whether frames that name this camera, or none, may come from here."""
+        return self.cameras is None or camera_id in self.cameras
+
 
 # Whoever reaches a server that asks for no key.
 ANYBODY = Principal("", "open", frozenset(Scope))

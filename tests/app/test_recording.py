@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -231,6 +232,44 @@ async def test_a_refusal_is_noted_if_it_says_whose_frame_it_was(keeper, rows):
         "image_format_unsupported", "cam-7", 12, 1000.5
     )  # fmt: skip
     assert not rows(select(schema.refused_frames).where(schema.refused_frames.c.camera_id.is_(None)))
+
+
+@pytest.mark.parametrize("path", ["/v1/inspect", BATCH])
+@pytest.mark.parametrize(
+    ("unsound", "camera"),
+    [
+        ("&camera_id=c&heatmap=yes", "c"),
+        ("&camera_id=c&brightness=3", "c"),
+        ("&camera_id=c&camera_id=d", None),
+        ("&camera_id=Kamera-%FC", None),
+        ("&camera_id=c&%FC=%FC", "c"),
+    ],
+)
+async def test_an_unsound_query_is_noted_with_what_can_be_read_of_it(keeper, rows, path, unsound, camera):
+    coil = f"{path} {unsound}"
+    answer = await keeper.http.post(f"{path}?coil_id={quote(coil, safe='')}{unsound}", content=b"x")
+    assert answer.json()["code"] == "parameters_invalid"
+    assert await refusals_of(keeper, coil) == ["parameters_invalid"]
+    row = rows(select(schema.refused_frames).order_by(schema.refused_frames.c.at.desc()))[0]
+    assert (row.camera_id, row.side) == (camera, None)
+
+
+async def test_a_wrong_position_leaves_a_gap_until_the_frame_comes_again(keeper, png):
+    async def post(sequence: int, position_mm: str) -> int:
+        query = f"coil_id=encoder&camera_id=c&sequence={sequence}&position_mm={position_mm}&mm_per_pixel=1"
+        headers = {"content-type": "image/png"}
+        return (await keeper.http.post(f"/v1/inspect?{query}", content=png, headers=headers)).status_code
+
+    async def lost() -> int:
+        (camera,) = (await keeper.http.get("/v1/coils/encoder")).json()["cameras"]
+        return camera["lost"]
+
+    assert await post(1, "0") == 200
+    assert await post(2, "nan") == 422
+    assert await refusals_of(keeper, "encoder") == ["parameters_invalid"]
+    assert await lost() == 1
+    assert await post(2, "100") == 200
+    assert await lost() == 0
 
 
 async def test_images_of_ok_frames_are_not_kept_unless_drawn(start, tiny_models, steel_frame, as_png):

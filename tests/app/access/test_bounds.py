@@ -1,6 +1,7 @@
 """What bounds a key beyond its scopes: cameras, and requests a minute."""
 
 import pytest
+from sqlalchemy import select
 
 from app.access.keys import create_key
 from app.access.principal import ANYBODY, Principal, Scope
@@ -64,6 +65,7 @@ async def test_a_bound_key_sends_frames_of_its_cameras_alone(inspect, path):
 @pytest.mark.anyio
 async def test_what_a_key_may_not_send_leaves_nothing_in_the_record(closed, inspect):
     await inspect("bound", camera_id="top-9", coil_id="C9")
+    await inspect("bound", camera_id="top-9", coil_id="C9", position_mm="nan")
     answer = await closed.http.post("/v1/inspect?camera_id=top-9&coil_id=C9", content=b"x")
     assert answer.status_code == 401
     record = closed.service.record
@@ -101,6 +103,26 @@ async def test_a_slow_key_is_told_when_to_come_again(closed, tokens):
     assert "retry-after" in as_tensors.headers
     # Another key is not held up by it.
     assert (await closed.http.get("/v1/models", headers={"x-api-key": tokens["free"]})).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_a_frame_past_its_keys_rate_is_noted(closed, home, png):
+    token = create_key(home, "hasty", [Scope.INSPECT], cameras=["fast"], rate_per_minute=1)[1]
+    closed.service.gate.refresh()
+    headers = {"x-api-key": token, "content-type": "image/png"}
+    for query, code in (
+        ("camera_id=fast&sequence=1", None),
+        ("camera_id=fast&sequence=2", "rate_limited"),
+        ("camera_id=fast&sequence=3&side=%FC", "rate_limited"),
+        ("camera_id=other&sequence=4", "rate_limited"),
+    ):
+        answer = await closed.http.post(f"/v1/inspect?{query}", content=png, headers=headers)
+        assert answer.json().get("code") == code
+    record = closed.service.record
+    await record.write(lambda connection: None)
+    with record.reading() as connection:
+        noted = connection.execute(select(refused_frames).where(refused_frames.c.code == "rate_limited")).all()
+    assert [(row.camera_id, row.sequence) for row in noted] == [("fast", 2), ("fast", 3)]
 
 
 def key(name, rate=None):
