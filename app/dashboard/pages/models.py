@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from nicegui import ui
 from nicegui.element import Element
@@ -37,9 +37,29 @@ async def models() -> None:
     """The page."""
     style("models.css")
     heading("Models")
+    answers = await _answers()
     board = Board()
-    await board.look()
+    board.show(answers)
     ui.timer(LOOK_EVERY_S, board.look_again, immediate=False)
+
+
+class Answers(NamedTuple):
+    """What the page shows: all versions, the manifest of the active one, rates of live operation, the shadow's list."""
+
+    told: Json
+    detail: Json | ApiError | None
+    rates: list[Json] | ApiError
+    differences: list[Json] | ApiError
+
+
+async def _answers() -> Answers:
+    """Ask for everything. Raises `ApiError` if the versions cannot be listed."""
+    told, rates, differences = await asyncio.gather(
+        api().models(), or_refusal(api().review_rates()), or_refusal(api().shadow_differences())
+    )
+    current = _one(told["versions"], told["active"])
+    detail = await or_refusal(api().model(current["version"])) if current and not current["fault"] else None
+    return Answers(told, detail, rates, differences)
 
 
 class Board:
@@ -47,29 +67,36 @@ class Board:
 
     def __init__(self) -> None:
         self._outcome = Outcome()
-        self._service, self._shadow, self._list = Part(), Part(), Part()
+        # What counts the line's frames changes all the time: buttons stand apart from it, for a hand that is on one.
+        with panel("In service"):
+            self._service, self._figures = Part(), Part()
+        with panel("Shadow"):
+            self._shadow, self._scored = Part(), Part()
+        self._list = Part()
         self._changes = Changes(self._changed)
         # What a role may not do is not offered; the API refuses it all the same.
         self._may_change = visitor().may("admin")
         self._told: Json = {}
 
-    async def look(self) -> None:
-        """Ask for everything and show it. Raises `ApiError` if the versions cannot be listed."""
-        told, rates, differences = await asyncio.gather(
-            api().models(), or_refusal(api().review_rates()), or_refusal(api().shadow_differences())
-        )
+    def show(self, answers: Answers) -> None:
+        """Build what has changed."""
+        told, detail, rates, differences = answers
         self._told = told
         current = _one(told["versions"], told["active"])
-        detail = await or_refusal(api().model(current["version"])) if current and not current["fault"] else None
-        bare = {**told, "shadow": told["shadow"] and {"version": told["shadow"]["version"]}}
-        self._service.show((bare, _shown(rates), _shown(detail)), lambda: self._build_service(current, detail, rates))
-        self._shadow.show((told["shadow"], told["shadow_failure"], told["active"], _shown(differences)),
-                          lambda: self._build_shadow(differences))  # fmt: skip
+        running = told["shadow"] and {name: told["shadow"][name] for name in ("version", "share")}
+        bare = {**told, "shadow": running}
+        self._changes.follow((told["active"], told["previous"], running))
+        self._service.show((bare, _shown(detail)), lambda: self._build_service(current, detail))
+        self._figures.show((current, _shown(rates)), lambda: _figures_beside_live(current, rates))
+        self._shadow.show((running, told["shadow_failure"], told["active"]), self._build_shadow)
+        self._scored.show((told["shadow"], _shown(differences)), lambda: _scored(told["shadow"], differences))
         self._list.show(bare, self._build_list)
 
     async def look_again(self) -> None:
-        """As `look`; while nothing answers, what was last known stays, and the frame of the page says so."""
-        await or_refusal(self.look())
+        """Ask and show; while nothing answers, what was last known stays, and the frame of the page says so."""
+        answers = await or_refusal(_answers())
+        if not isinstance(answers, ApiError):
+            self.show(answers)
 
     async def _changed(self, sentence: str) -> None:
         self._outcome.done(sentence)
@@ -77,60 +104,46 @@ class Board:
 
     # -- what serves
 
-    def _build_service(
-        self, current: Json | None, detail: Json | ApiError | None, rates: list[Json] | ApiError
-    ) -> None:
+    def _build_service(self, current: Json | None, detail: Json | ApiError | None) -> None:
         told = self._told
-        with panel("In service"):
-            if told["failure"]:
-                text(f"▲ {told['failure']}", "note", "p").props("role=alert")
-            serving, active = told["serving"], told["active"]
-            if current is None:
-                if serving is None and told["versions"]:
-                    text("No version is active, so no frame is inspected. Choose one below and activate it.", tag="p")
-                elif serving is None:
-                    text("No version is active, so no frame is inspected.", tag="p")
-                return
-            with Element("div").classes("row-of"):
-                text(active, "version-name")
-                if serving and serving["version"] == active:
-                    text(f"✓ serves, engine {serving['engine']}", "badge serves")
-                elif serving:
-                    text(f"▲ {serving['version']} serves instead", "badge waits")
-                else:
-                    text("▲ not loaded", "badge waits")
-                text("", "fill")
-                if self._may_change:
-                    button("Roll back …", partial(self._changes.roll_back, active, told.get("previous")))
-            if isinstance(detail, ApiError):
-                text(f"{detail.title}: {detail.detail}", "note", "p")
-            elif detail is not None:
-                _certified(detail["manifest"])
-            _figures_beside_live(current, rates)
+        if told["failure"]:
+            text(f"▲ {told['failure']}", "note", "p").props("role=alert")
+        serving, active, previous = told["serving"], told["active"], told["previous"]
+        if current is None:
+            if serving is None and told["versions"]:
+                text("No version is active, so no frame is inspected. Choose one below and activate it.", tag="p")
+            elif serving is None:
+                text("No version is active, so no frame is inspected.", tag="p")
+            return
+        with Element("div").classes("row-of"):
+            text(active, "version-name")
+            if serving and serving["version"] == active:
+                text(f"✓ serves, engine {serving['engine']}", "badge serves")
+            elif serving:
+                text(f"▲ {serving['version']} serves instead", "badge waits")
+            else:
+                text("▲ not loaded", "badge waits")
+            text("", "fill")
+            if self._may_change and previous is not None:
+                button("Roll back …", partial(self._changes.roll_back, active, previous))
+        if isinstance(detail, ApiError):
+            text(f"{detail.title}: {detail.detail}", "note", "p")
+        elif detail is not None:
+            _certified(detail["manifest"])
 
     # -- the shadow
 
-    def _build_shadow(self, differences: list[Json] | ApiError) -> None:
+    def _build_shadow(self) -> None:
         told = self._told
         running, active = told["shadow"], told["active"]
-        with panel("Shadow"):
-            if told["shadow_failure"]:
-                text(f"▲ {told['shadow_failure']}", "note", "p").props("role=alert")
-            if running is None:
-                text(
-                    "No version shadows. A shadow scores a share of the live frames beside the version that serves, "
-                    "without any say in the verdicts: the safest way to see what a new version would do.", "muted", "p",
-                )  # fmt: skip
-            else:
-                self._build_running(running, active)
-            if isinstance(differences, ApiError):
-                text(f"{differences.title}: {differences.detail}", "note", "p")
-            elif differences:
-                _differences(differences)
-            elif running is not None and running["frames"]:
-                text("No frame got another verdict so far.", "muted", "p")
-
-    def _build_running(self, running: Json, active: str | None) -> None:
+        if told["shadow_failure"]:
+            text(f"▲ {told['shadow_failure']}", "note", "p").props("role=alert")
+        if running is None:
+            text(
+                "No version shadows. A shadow scores a share of the live frames beside the version that serves, "
+                "without any say in the verdicts: the safest way to see what a new version would do.", "muted", "p",
+            )  # fmt: skip
+            return
         version = running["version"]
         with Element("div").classes("row-of"):
             text(version, "version-name")
@@ -141,27 +154,6 @@ class Board:
                 button(
                     "End …", partial(self._changes.end_shadow, version, active), name=f"End the shadow of {version} …"
                 )
-        lost = [
-            f"{counted(running[key], 'frame')} {what}"
-            for key, what in (("dropped", "left out for want of time"), ("failed", "it could not score"))
-            if running[key]
-        ]
-        scored, differing = running["frames"], running["differing"]
-        share = f" ({percent(differing / scored)})" if scored else ""
-        text(
-            f"{counted(scored, 'frame')} scored by the worker that answers, {differing:,} with another verdict{share}"
-            + "".join(f", {each}" for each in lost) + ".", tag="p",
-        )  # fmt: skip
-        pairs = [pair for pair in running["verdicts"] if pair["frames"]]
-        if pairs:
-            table(
-                ("Served", "Shadow", "Frames"),
-                [
-                    (partial(verdict, pair["live"]), partial(verdict, pair["shadow"]), f"{pair['frames']:,}")
-                    for pair in sorted(pairs, key=lambda pair: -pair["frames"])
-                ],
-                numbers=("Frames",),
-            ).classes("narrow")
 
     # -- all versions
 
@@ -280,8 +272,46 @@ def _chief(meaning: Meaning, told: Json | None) -> None:
             text(interval(told, meaning.share), "muted")
 
 
-def _figures_beside_live(current: Json, rates: list[Json] | ApiError) -> None:
+def _scored(running: Json | None, differences: list[Json] | ApiError) -> None:
+    """How often the shadow agreed, and the latest frames on which it did not."""
+    if running is not None:
+        _agreement(running)
+    if isinstance(differences, ApiError):
+        text(f"{differences.title}: {differences.detail}", "note", "p")
+    elif differences:
+        _differences(differences)
+    elif running is not None and running["frames"]:
+        text("No frame got another verdict so far.", "muted", "p")
+
+
+def _agreement(running: Json) -> None:
+    lost = [
+        f"{counted(running[key], 'frame')} {what}"
+        for key, what in (("dropped", "left out for want of time"), ("failed", "it could not score"))
+        if running[key]
+    ]
+    scored, differing = running["frames"], running["differing"]
+    share = f" ({percent(differing / scored)})" if scored else ""
+    text(
+        f"{counted(scored, 'frame')} scored by the worker that answers, {differing:,} with another verdict{share}"
+        + "".join(f", {each}" for each in lost) + ".", tag="p",
+    )  # fmt: skip
+    pairs = [pair for pair in running["verdicts"] if pair["frames"]]
+    if pairs:
+        table(
+            ("Served", "Shadow", "Frames"),
+            [
+                (partial(verdict, pair["live"]), partial(verdict, pair["shadow"]), f"{pair['frames']:,}")
+                for pair in sorted(pairs, key=lambda pair: -pair["frames"])
+            ],
+            numbers=("Frames",),
+        ).classes("narrow")
+
+
+def _figures_beside_live(current: Json | None, rates: list[Json] | ApiError) -> None:
     """The test figures of what serves, and beside them what random samples of live operation say."""
+    if current is None:
+        return
     live = None if isinstance(rates, ApiError) else _one(rates, current["version"])
     rows = []
     for meaning in CHIEF:

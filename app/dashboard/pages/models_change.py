@@ -8,6 +8,7 @@ from nicegui.element import Element
 from app.dashboard.client import ApiError, Json
 from app.dashboard.pages.controls import Outcome, button, enabled
 from app.dashboard.pages.models_words import Plan, activation, changed, ending, rolling_back, shadowing
+from app.dashboard.pages.parts import Part
 from app.dashboard.shell import api, text
 from app.dashboard.words import percent
 
@@ -25,6 +26,14 @@ class Changes:
 
     def __init__(self, told: Told) -> None:
         self._told = told
+        # Not within what was pressed: a part that is built anew would take them along.
+        self._questions = Part()
+        self._acting = False
+
+    def follow(self, standing: object) -> None:
+        """Take a question away whose words do not hold any more. standing: what serves, served before and shadows."""
+        if not self._acting:
+            self._questions.show(standing, lambda: None)
 
     def activate(self, version: str, active: str | None) -> None:
         """Ask, and let a version serve."""
@@ -34,7 +43,7 @@ class Changes:
 
         self._ask(activation(version, active), f"{version} is being loaded and checked; this can take a minute …", do)
 
-    def roll_back(self, active: str | None, previous: str | None) -> None:
+    def roll_back(self, active: str, previous: str) -> None:
         """Ask, and let the version before serve."""
 
         async def do() -> str:
@@ -80,6 +89,7 @@ class Changes:
             enabled(go, False)
             enabled(leave, False)
             outcome.waiting(meanwhile)
+            self._acting = True
             try:
                 sentence = await do()
             except ApiError as error:
@@ -88,10 +98,12 @@ class Changes:
                 enabled(go, True)
                 enabled(leave, True)
                 return
+            finally:
+                self._acting = False
             await self._told(sentence)
             dialog.close()
 
-        with ui.dialog() as dialog, Element("div").classes("panel question") as card:
+        with self._questions, ui.dialog() as dialog, Element("div").classes("panel question") as card:
             card.props("role=alertdialog aria-labelledby=question-title")
             text(plan.title, "panel-title", "h2").props("id=question-title")
             for sentence in plan.sentences:

@@ -141,21 +141,20 @@ def activation(version: str, active: str | None) -> Plan:
     )
 
 
-def rolling_back(active: str | None, previous: str | None) -> Plan:
-    """Of `POST /v1/models/rollback`. previous: None where the server does not tell it.
+def rolling_back(active: str, previous: str) -> Plan:
+    """Of `POST /v1/models/rollback`.
 
     >>> rolling_back("b", "a").title
     'Roll back from b to a?'
     """
-    now, before = active or "the active version", previous or "the version that was active before it"
     return Plan(
-        f"Roll back from {now} to {before}?",
+        f"Roll back from {active} to {previous}?",
         (
-            f"From then on {before} judges every frame again, in place of {now}, which does so now.",
+            f"From then on {previous} judges every frame again, in place of {active}, which does so now.",
             "The server loads and checks it first. If it cannot serve, nothing changes, and the reason is shown here.",
-            f"{now[0].upper() + now[1:] if active is None else now} stays in the list and can be activated again.",
+            f"{active} stays in the list and can be activated again.",
         ),
-        f"Roll back to {before}",
+        f"Roll back to {previous}",
     )
 
 
