@@ -219,9 +219,9 @@ class Api:
         return await self._post(path("v1", "inspections", inspection_id, "review"), review)
 
     async def undo_review(self, inspection_id: str, reviewer: str) -> Json | None:
-        """Take the review that counts back; what counts now, or None."""
+        """Take the reviewer's own review back, if it is the one that counts; what counts now, or None."""
         where = path("v1", "inspections", inspection_id, "review")
-        answer: Json | None = await self.ask("DELETE", where, params={"reviewer": reviewer})
+        answer: Json | None = await self.ask("DELETE", where, params={"reviewer": reviewer, "own": "true"})
         return answer
 
     # -- models

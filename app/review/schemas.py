@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import RowMapping
 
-from app.parameters import INTEGER, Name, StrictQuery
+from app.parameters import INTEGER, SWITCH, Name, StrictQuery
 from app.review.queue import Why
 from app.schemas_record import Box as SeenBox
 from app.schemas_record import InspectionRow, Label, RecordedReview, told
@@ -98,9 +98,12 @@ class ReviewReply(RecordedReview):
 
 
 class UndoQuery(StrictQuery):
-    """Who takes a review back."""
+    """Who takes a review back, and whose."""
 
     reviewer: Name
+    own: Annotated[bool, SWITCH] = Field(
+        False, description="`true`: only if the review that counts is by `reviewer`. Else it may be anybody's."
+    )
 
 
 class QueueQuery(StrictQuery):

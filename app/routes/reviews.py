@@ -82,10 +82,10 @@ async def undo(
         if reviews.frame_of(connection, number) is None:
             raise _unknown(inspection_id)
         try:
-            counts = reviews.undo(connection, number, now(), query.reviewer)
-        except LookupError:
+            counts = reviews.undo(connection, number, now(), query.reviewer, own=query.own)
+        except LookupError as reason:
             raise Refusal(
-                ServiceCode.NOT_FOUND, f"no review of inspection {inspection_id} counts, so that none can be taken back"
+                ServiceCode.NOT_FOUND, f"inspection {inspection_id}: {reason}, so that none can be taken back"
             ) from None
         audit.append(connection, actor, "review.undo", inspection_id, {"reviewer": query.reviewer})
         return None if counts is None else ReviewReply.of(counts)

@@ -59,11 +59,16 @@ def add(connection: Connection, number: int, at: datetime, review: dict[str, Any
     return connection.execute(select(reviews).where(reviews.c.number == key[0])).mappings().one()
 
 
-def undo(connection: Connection, number: int, at: datetime, reviewer: str) -> RowMapping | None:
-    """Take the review that counts back; the one that counts now, or None. Raises `LookupError` where none counts."""
+def undo(connection: Connection, number: int, at: datetime, reviewer: str, *, own: bool = False) -> RowMapping | None:
+    """Take the review that counts back; the one that counts now, or None. own: only if it is the reviewer's.
+
+    Raises `LookupError`, which says in words why there is nothing to take back.
+    """
     taken = counting(connection, number)
     if taken is None:
-        raise LookupError(number)
+        raise LookupError("no review of it counts")
+    if own and taken["reviewer"] != reviewer:
+        raise LookupError(f"the review of it that counts is by {taken['reviewer']}")
     undone = update(reviews).where(reviews.c.number == taken["number"]).values(undone_at=at, undone_by=reviewer)
     connection.execute(undone)
     now_counts = counting(connection, number)

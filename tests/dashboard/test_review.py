@@ -90,6 +90,56 @@ def test_the_keys_change_the_record(reviewing):
     assert shown(page) == third
 
 
+def test_undo_leads_to_what_counts_in_the_record(reviewing):
+    own, page = reviewing
+    first, *_ = queue(own)
+    facts, done = page.locator(".review-facts"), page.locator(".review-count").first
+    page.keyboard.press("o")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("d")
+    page.keyboard.press("u")
+    recorded(page)
+    assert own.get(f"/v1/inspections/{first}")["review"] == "ok"
+    expect(facts).to_contain_text("✓ OK")
+    expect(done).to_have_text("1 done")
+    page.keyboard.press("u")
+    recorded(page)
+    assert own.review_of(first) == []
+    expect(facts).to_contain_text("Not decided")
+    expect(done).to_have_text("0 done")
+
+    page.keyboard.press("o")
+    recorded(page)
+    with own.http as http:
+        http.post(f"/v1/inspections/{first}/review", json={"label": "defect", "reviewer": "E. Roth"}).raise_for_status()
+    page.keyboard.press("u")
+    expect(page.get_by_role("alert")).to_contain_text("A decision was not taken back")
+    expect(page.get_by_role("alert")).to_contain_text("by E. Roth")
+    assert [each["reviewer"] for each in own.review_of(first)] == [REVIEWER, "E. Roth"]
+    expect(done).to_have_text("1 done")
+
+
+def test_what_was_never_recorded_is_not_taken_back(reviewing):
+    own, page = reviewing
+    first, *_ = queue(own)
+    page.keyboard.press("o")
+    recorded(page)
+    page.keyboard.press("ArrowLeft")
+    # Refused, and taken back before the answer has come: the first decision is not what was meant.
+    page.get_by_label("Another class").fill("none")
+    page.evaluate(
+        """() => {
+            document.querySelector(".review-keys form button").click();
+            document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "u", bubbles: true }));
+        }"""
+    )
+    expect(page.get_by_role("alert")).to_contain_text("not recorded")
+    recorded(page)
+    assert [each["label"] for each in own.review_of(first)] == ["ok"]
+    assert shown(page) == first
+    expect(page.locator(".review-facts")).to_contain_text("✓ OK")
+
+
 def test_buttons_do_what_keys_do(reviewing):
     own, page = reviewing
     first, second, third, *_ = queue(own)
@@ -257,7 +307,12 @@ def test_decisions_outlive_a_server_and_a_page_that_go(reviewing):
     first, second, *_ = queue(own)
     own.crash()
     page.keyboard.press("o")
-    expect(page.get_by_role("alert").last).to_contain_text("does not answer")
+    refused = page.get_by_role("alert").filter(has_text="not recorded")
+    expect(refused).to_contain_text("A decision was not recorded")
+    expect(refused).to_contain_text("does not answer")
+    page.keyboard.press("d")
+    # One sentence for all of which the reason is the same: they must not hide the frame.
+    expect(refused).to_contain_text("2 decisions were not recorded")
     # What a page that was closed before it got its answer leaves behind is sent by the next one.
     order = {"key": "k", "act": "review", "inspection_id": second, "reviewer": REVIEWER, "label": "defect",
              "defect_class": "pit", "box": None, "note": None}  # fmt: skip

@@ -55,10 +55,11 @@ class Desk(Element, component="../static/review.js"):
 
         If this process is ended before, the browser still has what was not answered, and sends it to the next.
         """
+        failed: set[str] = set()
         while True:
             order = await self._orders.get()
             if order:
-                answer = await carried_out(self._api, order)
+                answer = await carried_out(self._api, order, failed)
                 if not self._gone:
                     self.run_method("answered", answer)
             elif self._orders.empty():
@@ -80,12 +81,17 @@ class Desk(Element, component="../static/review.js"):
             self._fetching = False
 
 
-async def carried_out(asked: Api, order: Json) -> Json:
-    """Record or undo one review; order: what `review.js` sends. Whether it was done, and the reason if not."""
+async def carried_out(asked: Api, order: Json, failed: set[str]) -> Json:
+    """Record or undo one review; order: what `review.js` sends. Whether it was done, and the reason if not.
+
+    failed: keys of the orders before that were not done; this one is added if it is not.
+    """
     answer = {"key": order["key"], "inspection_id": order["inspection_id"], "error": None}
     try:
         if order["act"] == "undo":
-            await asked.undo_review(order["inspection_id"], order["reviewer"])
+            # Of what was never recorded nothing is to be taken back: it would be the decision before it.
+            if order["undoes"] not in failed:
+                await asked.undo_review(order["inspection_id"], order["reviewer"])
         else:
             await asked.review(
                 order["inspection_id"],
@@ -93,6 +99,7 @@ async def carried_out(asked: Api, order: Json) -> Json:
             )
     except ApiError as error:
         answer["error"] = error.detail
+        failed.add(order["key"])
     return answer
 
 

@@ -41,8 +41,10 @@ export default {
           <span class="muted">{{ reviewer }}</span>
           <button v-if="!person" type="button" class="plain" @click="rename">Change</button>
         </header>
-        <div v-for="one in failures" :key="one.key" class="note" role="alert">
-          A decision was not recorded: {{ one.reason }} The frame is back in the queue.
+        <div v-for="one in failures" :key="one.act + one.reason" class="note" role="alert">
+          {{ one.count === 1 ? "A decision was" : one.count + " decisions were" }}
+          {{ one.act === "undo" ? "not taken back" : "not recorded" }}: {{ one.reason }}
+          {{ one.act === "undo" ? "" : one.count === 1 ? "The frame is back in the queue." : "The frames are back in the queue." }}
           <button type="button" class="plain" @click="failures = failures.filter((each) => each !== one)">Understood</button>
         </div>
         <div v-if="lost" class="note" role="alert">No more frames came: {{ lost }} It is asked again by itself.</div>
@@ -287,12 +289,11 @@ export default {
     decide(label, defectClass = null) {
       const item = this.current;
       if (!item) return;
-      if (!item.decision) {
-        this.decided.push(item);
-        this.total = Math.max(0, this.total - 1);
-      }
-      item.decision = { label, defect_class: defectClass };
-      this.send(item, { act: "review", label, defect_class: defectClass, box: label === "defect" ? item.drawn : null, note: null });
+      const was = item.decision;
+      if (!was) this.total = Math.max(0, this.total - 1);
+      const key = this.send(item, { act: "review", label, defect_class: defectClass, box: label === "defect" ? item.drawn : null, note: null, was });
+      item.decision = { key, label, defect_class: defectClass };
+      this.decided.push({ item, key, was });
       this.go(1);
     },
     decideOther() {
@@ -303,13 +304,13 @@ export default {
       this.$refs.other.blur();
       this.decide("defect", name);
     },
+    // What was said before counts again, as in the record.
     undo() {
-      const item = this.decided.pop();
-      if (!item) return;
-      const was = item.decision;
-      item.decision = null;
-      this.total += 1;
-      this.send(item, { act: "undo", was });
+      if (!this.decided.length) return;
+      const { item, key, was } = this.decided.pop();
+      this.send(item, { act: "undo", undoes: key, was: item.decision });
+      item.decision = was;
+      if (!was) this.total += 1;
       this.at = this.items.indexOf(item);
       this.prefetch();
     },
@@ -320,6 +321,7 @@ export default {
       item.pending = key;
       this.remember();
       this.$emit("act", this.orders[key]);
+      return key;
     },
     remember() {
       sessionStorage.setItem(UNSAVED, JSON.stringify(this.orders));
@@ -338,21 +340,28 @@ export default {
       const latest = item && item.pending === key;
       if (latest) item.pending = null;
       if (!error) return;
-      this.failures.push({ key, reason: error });
+      this.failed(order.act, error);
+      // Whatever was to lead back to this decision leads to the one before.
+      for (const each of [...this.decided, ...Object.values(this.orders)]) if (each.was?.key === key) each.was = order.was;
+      this.decided = this.decided.filter((each) => each.key !== key);
       if (latest) this.bringBack(item, order);
+    },
+    failed(act, reason) {
+      const known = this.failures.find((one) => one.act === act && one.reason === reason);
+      if (known) known.count += 1;
+      else this.failures.push({ act, reason, count: 1 });
     },
     // Not under the reviewer's fingers, who is about to judge what is shown: it comes next.
     bringBack(item, order) {
+      const now = item.decision;
+      item.decision = order.was;
       if (order.act === "undo") {
-        item.decision = order.was;
-        this.decided.push(item);
-        this.total = Math.max(0, this.total - 1);
+        this.decided.push({ item, key: order.undoes, was: now });
+        if (!now) this.total = Math.max(0, this.total - 1);
         return;
       }
       const current = this.current;
-      item.decision = null;
-      this.decided = this.decided.filter((each) => each !== item);
-      this.total += 1;
+      if (!order.was) this.total += 1;
       if (item === current) return;
       this.items.splice(this.items.indexOf(item), 1);
       const at = current ? this.items.indexOf(current) : this.items.length;

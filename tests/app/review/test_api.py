@@ -58,6 +58,16 @@ class TestReview:
         refused = await http.delete(path, params={"reviewer": "Ben"})
         assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
 
+    async def test_of_somebody_else_s_an_own_undo_takes_nothing(self, http, inspected, path):
+        await http.post(path, json=REVIEW)
+        await http.post(path, json={"label": "ok", "reviewer": "Ben"})
+        refused = await http.delete(path, params={"reviewer": "Ana", "own": "true"})
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+        assert "is by Ben" in refused.json()["detail"]
+        assert (await http.get(f"/v1/inspections/{inspected}")).json()["review"] == "ok"
+        own = await http.delete(path, params={"reviewer": "Ben", "own": "true"})
+        assert own.json()["reviewer"] == "Ana"
+
     async def test_a_double_click_is_two_reviews(self, http, inspected, path):
         for _ in range(2):
             assert (await http.post(path, json=REVIEW)).status_code == 200
