@@ -1,7 +1,7 @@
 """The record of inspections: found by what they were, one by one with its picture, and as a file."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from app.export.parquet import MEDIA_TYPE as PARQUET
 from app.export.parquet import as_parquet
 from app.kept import Number, archived, kept, unknown
 from app.openapi import BINARY, problems
+from app.originals import as_png
 from app.parameters import SOUND_QUERY
 from app.record_query import ExportQuery, PageQuery, TableFormat
 from app.schemas_record import (
@@ -89,16 +90,27 @@ def inspection(service: Current, number: Number) -> InspectionDetail:
         **problems(404, 422, 503),
     },
 )
-def frame(request: Request, service: Current, number: Number) -> Response:
+def frame(
+    request: Request,
+    service: Current,
+    number: Number,
+    format: Annotated[
+        Literal["png"] | None, Query(description="`png`: what was judged of it, for programs that show no TIFF.")
+    ] = None,
+) -> Response:
     """The image file as it came; raw pixels as a PNG that has all of them."""
     row = kept(service.store, number)
-    if unchanged(request, row["image"]):
-        return answered(row["image"], FOR_EVER)
+    tag = row["image"] if format is None else f"{row['image']}-{format}"
+    if unchanged(request, tag):
+        return answered(tag, FOR_EVER)
+    if format is not None:
+        pixels = service.decoding.one(archived(service.store, row))
+        return answered(tag, FOR_EVER, as_png(pixels), "image/png")
     name = f'inline; filename="{number:016x}.{row["image_format"]}"'
     data = archived(service.store, row)
     # The file is a client's own: it is shown as the kind of image that it was decoded as, or not at all.
     headers = {"Content-Disposition": name, "X-Content-Type-Options": "nosniff"}
-    return answered(row["image"], FOR_EVER, data, MEDIA_TYPES[row["image_format"]], headers)
+    return answered(tag, FOR_EVER, data, MEDIA_TYPES[row["image_format"]], headers)
 
 
 @router.get(

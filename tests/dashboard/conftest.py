@@ -122,11 +122,11 @@ class Site:
         with self.http as http:
             return http.get(path, params=query).raise_for_status().json()
 
-    def post(self, frame: Frame, **query: Any) -> dict[str, Any]:
-        """Send a frame as a camera does."""
+    def post(self, frame: Frame, kind: str = "png", **query: Any) -> dict[str, Any]:
+        """Send a frame as a camera does, in an image file of that kind."""
         target = io.BytesIO()
-        Image.fromarray(frame).save(target, "PNG")
-        headers = {"content-type": "image/png"}
+        Image.fromarray(frame).save(target, kind)
+        headers = {"content-type": f"image/{kind}"}
         with self.http as http:
             answer = http.post("/v1/inspect", content=target.getvalue(), headers=headers, params=query)
         assert answer.status_code == 200, answer.text

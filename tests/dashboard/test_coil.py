@@ -57,6 +57,14 @@ def test_every_event_is_on_the_map_and_in_the_gallery(site, open_page):
     assert crop.evaluate("image => image.naturalWidth") == 192
 
 
+def test_events_on_frames_that_no_browser_shows_are_seen(site, open_page, surface):
+    sent = site.post(surface(2), "tiff", coil_id="C-tiff-map", camera_id="tiff")
+    page = open_page(site, f"/coil?coil_id=C-tiff-map&inspection_id={sent['inspection_id']}")
+    expect(page.locator(".crop img")).to_have_js_property("naturalWidth", 192)
+    expect(page.locator(".event-picture img")).to_have_js_property("naturalWidth", 192)
+    expect(page.locator(".event-box")).to_be_visible()
+
+
 def test_a_click_on_the_map_shows_the_event_in_its_frame(site, open_page):
     page = open_page(site, f"/coil?coil_id={COIL}")
     page.locator(".strip-event").first.click()

@@ -1,6 +1,7 @@
 """Review: what the keys do to the record, and how soon the next frame stands there."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -212,6 +213,18 @@ def test_blind_hides_the_model_until_decided(reviewing):
     page.keyboard.press("o")
     page.keyboard.press("ArrowLeft")
     expect(facts).to_contain_text(probability)
+
+
+def test_a_frame_that_no_browser_shows_is_seen_without_its_heat_map(reviewing, surface):
+    own, page = reviewing
+    sent = own.post(surface(FRAMES), "tiff", camera_id="c1", coil_id="C-tiff")
+    page.reload()
+    page.get_by_role("button", name="Blind").click()
+    while shown(page) != sent["inspection_id"]:
+        page.keyboard.press("ArrowRight")
+    picture = page.locator(".review-frame img")
+    expect(picture).to_have_attribute("src", re.compile(r"/image\?format=png$"))
+    expect(picture).to_have_js_property("naturalWidth", 192)
 
 
 def test_boxes_stand_where_the_events_are(reviewing):

@@ -11,8 +11,8 @@ export default {
       <div class="gallery-cards">
         <button v-for="event in events.slice(0, shown)" :key="event.event" type="button" class="crop" @click="open(event.event)">
           <span class="crop-window" :style="{ height: '${CROP.height}px' }">
-            <img v-if="!broken[event.inspection_id]" loading="lazy" :src="image(event)" alt="" :style="crop(event)"
-              @load="measured(event, $event)" @error="broken[event.inspection_id] = true">
+            <img v-if="!gone(event)" loading="lazy" :src="image(event)" alt="" :style="crop(event)"
+              @load="measured(event, $event)" @error="unshown(event, $event)">
             <span v-else class="crop-none">no image kept</span>
           </span>
           <span class="crop-words">
@@ -35,11 +35,13 @@ export default {
             <button type="button" class="button" @click="$refs.dialog.close()">Close</button>
           </header>
           <div class="event-frame">
-            <div v-if="!failed" class="event-picture">
-              <img :key="picture" :src="picture" :alt="heat ? 'Heat map of the frame' : 'The frame'" @load="framed" @error="failed = true">
+            <div v-if="!unseen" class="event-picture">
+              <img :key="picture" :src="picture" :alt="heat ? 'Heat map of the frame' : 'The frame'" @load="framed" @error="heat ? (failed = true) : unshown(current, $event)">
               <span v-if="size && !heat" class="event-box" :style="box"></span>
             </div>
-            <p v-else class="muted">{{ heat ? "There is no heat map: no image of this frame is kept." : "No image of this frame is kept." }}</p>
+            <p v-else-if="heat" class="muted">There is no heat map: no image of this frame is kept, or the version that judged it
+              cannot score it now.</p>
+            <p v-else class="muted">No image of this frame is kept.</p>
           </div>
           <dl class="facts">
             <dt>Place</dt><dd>{{ where(current) }}</dd>
@@ -62,7 +64,10 @@ export default {
       return this.events.findIndex((event) => event.event === this.current.event);
     },
     picture() {
-      return part(this.current.inspection_id, this.heat ? "heatmap.png" : "image");
+      return this.heat ? part(this.current.inspection_id, "heatmap.png") : this.image(this.current);
+    },
+    unseen() {
+      return this.heat ? this.failed : this.gone(this.current);
     },
     extent() {
       const { width, height, width_mm, length_mm } = this.current;
@@ -75,7 +80,16 @@ export default {
     },
   },
   methods: {
-    image: (event) => part(event.inspection_id, "image"),
+    // Of a format that browsers do not show (TIFF) the API has the pixels in one that they do.
+    image(event) {
+      return part(event.inspection_id, this.broken[event.inspection_id] ? "image?format=png" : "image");
+    },
+    unshown(event, failed) {
+      this.broken[event.inspection_id] = failed.target.src.endsWith("format=png") ? "gone" : "converted";
+    },
+    gone(event) {
+      return this.broken[event.inspection_id] === "gone";
+    },
     where(event) {
       const along = event.position_mm === null ? "position unknown" : `at ${(event.position_mm / 1000).toFixed(2)} m`;
       return along + (event.across_mm === null ? "" : `, ${event.across_mm.toFixed(0)} mm across`);

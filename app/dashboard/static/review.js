@@ -79,6 +79,7 @@ export default {
             <p v-if="current.drawn" class="row-of">Your box goes with a defect.
               <button type="button" class="plain" @click="current.drawn = null"><kbd>Esc</kbd> Remove it</button></p>
             <p v-else-if="!current.failed" class="muted">Drag over the image to mark where a defect is.</p>
+            <p v-if="current.heatless" class="muted">There is no heat map: the version that judged this frame cannot score it now.</p>
             <p v-if="!hides"><strong>{{ why[0] }}.</strong> {{ why[1] }}</p>
             <p v-else class="muted">What the model said is hidden until you have decided.</p>
             <dl class="facts">
@@ -113,7 +114,7 @@ export default {
             <button type="button" class="button" :disabled="at <= 0" @click="go(-1)" aria-label="Frame before"><kbd>←</kbd></button>
             <button type="button" class="button" :disabled="at >= items.length" @click="go(1)" aria-label="Next frame"><kbd>→</kbd></button>
             <button type="button" class="button" :disabled="!current || hides" :aria-pressed="boxes" @click="boxes = !boxes"><kbd>B</kbd> {{ boxes ? "Hide" : "Show" }} boxes</button>
-            <button type="button" class="button" :disabled="!current || hides" :aria-pressed="heat" @click="heat = !heat"><kbd>H</kbd> {{ heat ? "Image" : "Heat map" }}</button>
+            <button type="button" class="button" :disabled="!current || hides || current.heatless" :aria-pressed="heat" @click="heat = !heat"><kbd>H</kbd> {{ heat ? "Image" : "Heat map" }}</button>
           </div>
           <div v-if="names.length" class="review-keys-classes">
             <span class="muted">Defect of class</span>
@@ -239,8 +240,8 @@ export default {
     add(rows) {
       for (const row of rows) {
         if (this.items.some((item) => item.row.inspection_id === row.inspection_id)) continue;
-        const item = { row, decision: null, pending: null, drawn: null, failed: false, url: null };
-        item.url = this.url(item, row.has_image === false ? "heatmap.png" : "image");
+        const item = { row, decision: null, pending: null, drawn: null, failed: row.has_image === false, heatless: false, url: null };
+        item.url = this.url(item, "image");
         this.items.push(item);
       }
       this.prefetch();
@@ -256,9 +257,14 @@ export default {
       }
       for (const url of this.images.keys()) if (!near.includes(url)) this.images.delete(url);
     },
-    // A format that browsers do not show (TIFF) has a heat map that they do.
+    // Of a format that browsers do not show (TIFF) the API has the pixels in one that they do. Never the heat map in its
+    // place: it is the model's answer.
     unshown() {
-      if (this.picture === this.current.url && !this.current.url.endsWith("heatmap.png")) this.current.url = this.url(this.current, "heatmap.png");
+      const converted = this.url(this.current, "image?format=png");
+      if (this.picture !== this.current.url) {
+        this.current.heatless = true;
+        this.heat = false;
+      } else if (this.current.url !== converted) this.current.url = converted;
       else this.current.failed = true;
     },
     pressed(event) {
@@ -272,7 +278,7 @@ export default {
       else if (key === "escape" && this.current?.drawn) this.current.drawn = null;
       else if (key === "u") this.undo();
       else if (key === "b") this.boxes = !this.boxes;
-      else if (key === "h") this.heat = !this.heat;
+      else if (key === "h") this.heat = !this.heat && !this.current?.heatless;
       else if (key === "o") this.decide("ok");
       else if (key === "d") this.decide("defect");
       else if (key >= "1" && key <= "9" && this.names[key - 1]) this.decide("defect", this.names[key - 1]);

@@ -6,6 +6,7 @@ import io
 import time
 
 import pytest
+from PIL import Image
 from pyarrow import parquet
 from sqlalchemy import update
 
@@ -148,6 +149,21 @@ async def test_the_image_is_the_file_that_came(http, inspect, png):
     again = await http.get(address, headers={"if-none-match": f'"other", {answer.headers["etag"]}'})
     assert (again.status_code, again.content) == (304, b"")
     assert (await http.get(address, headers={"if-none-match": '"other"'})).status_code == 200
+
+
+async def test_an_image_of_any_kind_is_had_as_a_png(http, inspect, png):
+    pixels = image.decode(png)
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "TIFF")
+    reply = await inspect(target.getvalue())
+    address = f"/v1/inspections/{reply['inspection_id']}/image"
+    assert (await http.get(address)).headers["content-type"] == "image/tiff"
+    answer = await http.get(address, params={"format": "png"})
+    assert answer.headers["content-type"] == "image/png"
+    assert (image.decode(answer.content) == pixels).all()
+    again = await http.get(address, params={"format": "png"}, headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert refusal(await http.get(address, params={"format": "jpeg"})) == (422, "parameters_invalid")
 
 
 async def test_an_image_that_is_not_kept_says_why(http, reading, inspect, png):
