@@ -189,11 +189,13 @@ def test_the_next_frame_is_there_within_a_tenth_of_a_second(reviewing):
     assert max(took) < 100, took
 
 
-def test_a_held_key_judges_one_frame(reviewing):
+@pytest.mark.parametrize("key", ["o", "Enter"])
+def test_a_held_key_judges_one_frame(reviewing, key):
     own, page = reviewing
+    page.get_by_role("button", name="O ✓ OK").focus()
     for _ in range(4):
-        page.keyboard.down("o")  # the second to fourth are repeats, as a key that is held down sends them
-    page.keyboard.up("o")
+        page.keyboard.down(key)  # the second to fourth are repeats, as a key that is held down sends them
+    page.keyboard.up(key)
     recorded(page)
     expect(page.locator(".review-count").first).to_have_text("1 done")
     assert own.get("/v1/reviews/queue")["waiting"] == FRAMES - 1
@@ -296,7 +298,9 @@ def test_why_it_is_in_the_queue(reviewing):
     for row in own.get("/v1/reviews/queue")["queue"]:
         expect(page.locator(".review-facts")).to_contain_text(words[row["why"]])
         page.keyboard.press("ArrowRight")
-    expect(page.locator(".state")).to_contain_text("Nothing waits for review")
+    expect(page.locator(".state")).to_contain_text(f"You passed over {FRAMES} frames")
+    page.get_by_role("button", name="Back to the first of them").click()
+    assert shown(page) == queue(own)[0]
 
 
 def test_a_decision_that_is_refused_comes_back_with_the_reason(reviewing):
@@ -337,3 +341,14 @@ def test_decisions_outlive_a_server_and_a_page_that_go(reviewing):
     assert own.review_of(second)[0]["defect_class"] == "pit"
     assert own.review_of(first) == []
     assert shown(page) == first
+
+
+def test_any_number_of_frames_may_be_passed_over(reviewing, surface):
+    own, page = reviewing
+    many = 130  # beyond what a page of the queue adds to those that are known
+    for number in range(many):
+        own.post(surface(number % 3), camera_id="c1", coil_id="C-9")
+    for _ in range(FRAMES + many):
+        expect(page.locator(".review-frame")).to_have_count(1)
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".state")).to_contain_text(f"You passed over {FRAMES + many} frames")

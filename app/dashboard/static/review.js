@@ -7,6 +7,8 @@ const WHY = {
 const WORDS = { ok: "OK", review: "Review", defect: "Defect" };
 const SYMBOLS = { ok: "✓", review: "?", defect: "✕" };
 const AHEAD = 20, FETCH_BELOW = 10, EMPTY_AGAIN_MS = 3000;
+// The largest page of the API's queue, which begins anew with what nobody has decided.
+const MOST_KNOWN = 200;
 // Pixels of the frame.
 const SMALLEST_BOX = 3;
 // Decisions of which it is not known that they were recorded: a page that is loaded anew sends them again.
@@ -50,10 +52,20 @@ export default {
         <div v-if="lost" class="note" role="alert">No more frames came: {{ lost }} It is asked again by itself.</div>
 
         <div v-if="!current" class="state">
-          <span class="state-symbol" aria-hidden="true">✓</span>
-          <h2 class="state-title">{{ done ? "All done" : "Nothing waits for review" }}</h2>
-          <p class="state-advice">Frames come here when their probability lies near a threshold, when a shadow disagrees, or by
-            random sample. This page looks again every few seconds.</p>
+          <template v-if="skipped">
+            <span class="state-symbol" aria-hidden="true">○</span>
+            <h2 class="state-title">{{ skipped === 1 ? "You passed over a frame" : "You passed over " + skipped + " frames" }}</h2>
+            <p class="state-advice">They wait until somebody decides them. This page looks for others every few seconds; what is
+              behind the first ${MOST_KNOWN} of the queue comes once some of these are decided.</p>
+            <button type="button" class="button" @click="at = 0; go(firstSkipped)">Back to the first of them</button>
+          </template>
+          <h2 v-else-if="left" class="state-title">The next frames are being fetched…</h2>
+          <template v-else>
+            <span class="state-symbol" aria-hidden="true">✓</span>
+            <h2 class="state-title">{{ done ? "All done" : "Nothing waits for review" }}</h2>
+            <p class="state-advice">Frames come here when their probability lies near a threshold, when a shadow disagrees, or by
+              random sample. This page looks again every few seconds.</p>
+          </template>
           <button v-if="items.length" type="button" class="button" @click="go(-1)"><kbd>←</kbd> Back to the last one</button>
         </div>
         <section v-else class="review-work">
@@ -161,7 +173,14 @@ export default {
       return this.items.filter((item) => item.decision).length;
     },
     left() {
-      return Math.max(this.total, this.items.filter((item) => !item.decision).length);
+      return Math.max(this.total, this.skipped);
+    },
+    // Of those at hand; where there is no current one, all of them were passed over.
+    skipped() {
+      return this.items.filter((item) => !item.decision).length;
+    },
+    firstSkipped() {
+      return this.items.findIndex((item) => !item.decision);
     },
     saving() {
       return Object.keys(this.orders).length;
@@ -271,7 +290,9 @@ export default {
       if (!this.reviewer || event.ctrlKey || event.altKey || event.metaKey) return;
       if (event.target.closest("input, textarea, select, [contenteditable]")) return;
       const key = event.key.toLowerCase();
-      if (key === "arrowleft") this.go(-1);
+      // It would press the button that has the focus again and again.
+      if (key === "enter" && event.repeat) event.preventDefault();
+      else if (key === "arrowleft") this.go(-1);
       else if (key === "arrowright") this.go(1);
       // A key that is held down would judge frames that nobody has seen.
       else if (event.repeat) return;
@@ -334,7 +355,8 @@ export default {
     },
     more() {
       this.asked = this.changes;
-      this.$emit("more", this.items.map((item) => item.row.inspection_id).slice(-100));
+      // What was decided and recorded is in no queue any more.
+      this.$emit("more", this.items.filter((item) => !item.decision || item.pending).map((item) => item.row.inspection_id));
     },
     // Called by the desk from here on.
     answered({ key, inspection_id, error }) {
