@@ -4,6 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
+from app.dashboard.pages.coil import COILS, GALLERY_EVENTS
+
 from .conftest import COIL, HOSTILE_COIL
 
 
@@ -101,6 +103,29 @@ def test_a_finding_of_the_wall_leads_to_its_event(site, open_page):
     event = site.get(f"/v1/coils/{COIL}")["worst_events"][0]
     page = open_page(site, f"/coil?coil_id={COIL}&inspection_id={event['inspection_id']}")
     expect(page.get_by_role("dialog")).to_contain_text(event["inspection_id"])
+
+
+def test_a_finding_leads_to_its_event_however_many_are_worse(site, open_page, surface):
+    sent = [site.post(surface(number), coil_id="C-many") for number in range(12)]
+    slight = min((each for each in sent if each["events"]), key=lambda each: each["defect_probability"])
+    for _ in range(GALLERY_EVENTS):
+        site.post(surface(2), coil_id="C-many")
+    page = open_page(site, f"/coil?coil_id=C-many&inspection_id={slight['inspection_id']}")
+    expect(page.get_by_role("dialog")).to_contain_text(slight["inspection_id"])
+    link = page.get_by_role("dialog").get_by_role("link", name="what the network saw")
+    expect(link).to_have_attribute("href", f"/network?inspection={slight['inspection_id']}")
+
+
+def test_every_open_coil_can_be_reached(start_site, open_page):
+    own = start_site()
+    with own.http as http:
+        for number in range(COILS + 2):
+            http.post("/v1/coils", json={"coil_id": f"S-{number}"}).raise_for_status()
+    page = open_page(own, "/coils")
+    expect(page.locator(".coil-link")).to_have_count(COILS)
+    page.get_by_role("link", name="Older open coils").click()
+    expect(page.locator(".coil-link")).to_have_text(["S-1", "S-0"])
+    expect(page.locator("section.panel")).to_contain_text("Open now")
 
 
 def test_a_coil_is_closed_after_asking(site, open_page, surface):

@@ -7,7 +7,8 @@ from nicegui import ui
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
-from app.dashboard.client import Json, path
+from app.dashboard.client import ApiError, Json, path
+from app.dashboard.client_models import or_refusal
 from app.dashboard.pages import coil_parts
 from app.dashboard.shell import (
     Moment,
@@ -40,37 +41,39 @@ def coil_url(coil_id: str) -> str:
 
 
 @page("/coils", "Coil")
-async def coils(cursor: str | None = None) -> None:
-    """Open coils first, then the closed ones, newest first."""
+async def coils(state: str = "open", cursor: str | None = None) -> None:
+    """Open coils first, then the closed ones, newest first. cursor: where to go on among those of that state alone."""
     heading("Coils")
-    still_open = [] if cursor else (await api().coils("open"))["coils"]
-    closed = await api().coils("closed", COILS, cursor)
-    if not still_open and not closed["coils"]:
+    if cursor is not None:
+        _listed(state, await api().coils(state, COILS, cursor), "No older coil.")
+        return
+    still_open, closed = [await api().coils(each, COILS) for each in ("open", "closed")]
+    if not still_open["coils"] and not closed["coils"]:
         empty(
             "No coil yet",
             "A coil is opened by the first frame that names one with coil_id, or by POST /v1/coils. "
             "Its map, findings and coverage then stand here.",
         )
         return
-    if not cursor:
-        with panel("Open now"):
-            if still_open:
-                _list(still_open)
-            else:
-                text("No coil is open: the next one opens with its first frame.", "muted", "p")
-    if closed["coils"] or cursor:
-        with panel("Closed"):
-            if closed["coils"]:
-                _list(closed["coils"])
-            else:
-                text("No older coil.", "muted", "p")
-            if closed["next"]:
-                ui.link("Older coils", f"/coils?{urlencode({'cursor': closed['next']})}").classes("button")
+    _listed("open", still_open, "No coil is open: the next one opens with its first frame.")
+    if closed["coils"]:
+        _listed("closed", closed, "")
 
 
-def _list(summaries: list[Json]) -> None:
-    columns = ("Coil", "Opened", "Last frame", "Length", "Frames", "Events")
-    table(columns, [_row(each) for each in summaries], numbers=("Length", "Frames", "Events"))
+def _listed(state: str, answer: Json, otherwise: str) -> None:
+    """A page of the coils that are open, or of those that are closed, and the way to those opened before.
+
+    otherwise: what is said where there is none.
+    """
+    with panel("Open now" if state == "open" else "Closed"):
+        if answer["coils"]:
+            columns = ("Coil", "Opened", "Last frame", "Length", "Frames", "Events")
+            table(columns, [_row(each) for each in answer["coils"]], numbers=("Length", "Frames", "Events"))
+        else:
+            text(otherwise, "muted", "p")
+        if answer["next"]:
+            older = urlencode({"state": state, "cursor": answer["next"]})
+            ui.link(f"Older {state} coils", f"/coils?{older}").classes("button")
 
 
 def _row(coil: Json) -> tuple[object, ...]:
@@ -102,7 +105,7 @@ async def coil(coil_id: str | None = None, inspection_id: str | None = None) -> 
         strip = Strip(strip_map)
     with panel("Events, worst first"):
         shown = worst_first(known["worst_events"], events)[:GALLERY_EVENTS]
-        gallery = Gallery(shown, inspection_id)
+        gallery = Gallery(shown, await _wanted(inspection_id, coil_id, [*shown, *events]))
         if more:
             text(f"The worst of all, then those of the first {counted(len(events), 'event')} along the coil.", "muted")
 
@@ -116,12 +119,27 @@ async def coil(coil_id: str | None = None, inspection_id: str | None = None) -> 
     coil_parts.coverage(known)
 
 
+async def _wanted(inspection_id: str | None, coil_id: str, known: list[Json]) -> Json | None:
+    """The worst event of a frame of the coil, which may be none of those that were fetched."""
+    if inspection_id is None:
+        return None
+    if of_frame := [each for each in known if each["inspection_id"] == inspection_id]:
+        return max(of_frame, key=lambda each: each["defect_probability"])
+    frame = await or_refusal(api().inspection(inspection_id))
+    if isinstance(frame, ApiError) or frame["coil_id"] != coil_id or not frame["events"]:
+        return None
+    return _beside(frame, frame["events"][0])
+
+
 async def _boxed(mark: Json) -> Json | None:
     """An event of the map as the gallery shows one: its box stands with its frame."""
     frame = await api().inspection(mark["inspection_id"])
     box = next((each for each in frame["events"] if each["event"] == mark["event"]), None)
-    about = {name: frame[name] for name in ("inspection_id", "camera_id", "side", "review")}
-    return None if box is None else {**box, **about, "severity": mark["severity"]}
+    return None if box is None else _beside(frame, {**box, "severity": mark["severity"]})
+
+
+def _beside(frame: Json, event: Json) -> Json:
+    return {**event, **{name: frame[name] for name in ("inspection_id", "camera_id", "side", "review")}}
 
 
 def _head(known: Json) -> None:
@@ -209,9 +227,12 @@ class Strip(Element, component="../static/strip.js"):
 
 
 class Gallery(Element, component="../static/gallery.js"):
-    """Crops of events; one is opened by a click or with `run_method("open", number)`."""
+    """Crops of events; one is opened by a click or with `run_method("open", number)`.
 
-    def __init__(self, events: list[Json], inspection_id: str | None) -> None:
+    wanted: one that is open at first.
+    """
+
+    def __init__(self, events: list[Json], wanted: Json | None) -> None:
         super().__init__()
         self.props["events"] = events
-        self.props["inspectionId"] = inspection_id
+        self.props["wanted"] = wanted

@@ -4,7 +4,7 @@ const AT_ONCE = 12;
 const part = (id, name) => `/picture/v1/inspections/${id}/${name}`;
 
 export default {
-  props: { events: Array, inspectionId: String },
+  props: { events: Array, wanted: Object },
   template: `
     <div class="gallery">
       <p v-if="!events.length" class="muted">No event on this coil.</p>
@@ -49,15 +49,14 @@ export default {
             <dt>Camera</dt><dd>{{ current.camera_id || "unknown" }}{{ current.side ? ", " + current.side : "" }}</dd>
             <dt v-if="current.review">A person said</dt><dd v-if="current.review">{{ current.review === "ok" ? "✓ OK" : "✕ Defect" }}</dd>
             <dt v-if="current.severity">Severity</dt><dd v-if="current.severity">{{ current.severity }}</dd>
-            <dt>Frame</dt><dd><code>{{ current.inspection_id }}</code> <a :href="'/network?inspection_id=' + current.inspection_id">what the network saw</a></dd>
+            <dt>Frame</dt><dd><code>{{ current.inspection_id }}</code> <a :href="'/network?inspection=' + current.inspection_id">what the network saw</a></dd>
           </dl>
         </template>
       </dialog>
     </div>`,
   data: () => ({ shown: AT_ONCE, current: null, heat: false, size: null, failed: false, sizes: {}, broken: {} }),
   mounted() {
-    const wanted = this.inspectionId && this.events.find((event) => event.inspection_id === this.inspectionId);
-    if (wanted) this.open(wanted.event);
+    if (this.wanted) this.open(this.wanted.event, this.wanted);
   },
   computed: {
     at() {
