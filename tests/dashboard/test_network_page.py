@@ -175,10 +175,20 @@ def test_an_inspection_that_is_not_there_is_refused_in_the_api_s_own_words(site,
 def test_one_of_the_latest_can_be_chosen(site, explained, open_page):
     page = open_page(site, "/network")
     page.get_by_role("button", name="Choose one of the latest").click()
-    page.get_by_role("button", name=f"Explain inspection {explained['inspection_id']}").click()
-    expect(page.get_by_role("status").filter(has_text="The network is looking at")).to_be_visible()
+    page.get_by_role("link", name=f"Explain inspection {explained['inspection_id']}").click()
     page.locator(".stage-probability").wait_for(timeout=EXPLAINED_MS)
     expect(page.get_by_label("Inspection id")).to_have_value(explained["inspection_id"])
+
+
+def test_the_way_back_leads_to_what_was_explained_before(page):
+    address = page.url
+    page.get_by_label("Inspection id").fill("no such one")
+    page.get_by_role("button", name="Explain it").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert page.url.endswith("/network?inspection=no+such+one")
+    page.go_back()
+    page.locator(".stage-probability").wait_for(timeout=EXPLAINED_MS)
+    assert page.url == address
 
 
 def test_where_nothing_was_inspected_there_is_nothing_to_choose(bare, open_page):

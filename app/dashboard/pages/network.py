@@ -1,10 +1,11 @@
 """*Network*: from pixels to prediction, for any stored inspection or an image that is handed in."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
+from urllib.parse import urlencode
 
-from nicegui import background_tasks, ui
+from nicegui import ui
 from nicegui.element import Element
 from nicegui.events import UploadEventArguments
 
@@ -20,6 +21,15 @@ from app.dashboard.words import probability
 LATEST, OFFERED = 60, 12
 # As the server's own default; a larger body it would refuse in its own words.
 MAX_UPLOAD_BYTES = 128 * 1024 * 1024
+
+
+def network_url(inspection_id: str) -> str:
+    """Where a stored inspection is explained: an address of its own, to hand on and to go back to.
+
+    >>> network_url("32a18f3c9d4e2b07")
+    '/network?inspection=32a18f3c9d4e2b07'
+    """
+    return f"/network?{urlencode({'inspection': inspection_id})}"
 
 
 @page("/network", "Network")
@@ -74,12 +84,10 @@ class Seen:
         self._id.value = inspection_id
         await self._explain(f"inspection {inspection_id}", api().explain(inspection_id))
 
-    async def _typed(self) -> None:
+    def _typed(self) -> None:
         wanted = str(self._id.value or "").strip()
         if wanted:
-            # In the address too, so that it can be handed on.
-            ui.navigate.history.push(f"/network?inspection={wanted}") if wanted.isalnum() else None
-            await self.stored(wanted)
+            ui.navigate.to(network_url(wanted))
         else:
             self._say("Enter an inspection's id, or choose one of the latest.")
 
@@ -123,7 +131,7 @@ class Seen:
                 return
             kept = [row for row in answer["inspections"] if row["has_image"]][:OFFERED]
             if kept:
-                _offered(kept, self.stored)
+                _offered(kept)
             elif answer["inspections"]:
                 text(
                     "Of the latest inspections no image is kept: the archive keeps those called review or defect, and "
@@ -158,11 +166,10 @@ class Waiting(Element):
             ui.timer(1.0, lambda: self._since.set_text(f"{time.monotonic() - begun:.0f} s"))
 
 
-def _offered(rows: list[Json], chosen: Callable[[str], Awaitable[None]]) -> None:
-    def button(row: Json) -> None:
-        element = text("Explain", "button", "button").props("type=button")
+def _offered(rows: list[Json]) -> None:
+    def link(row: Json) -> None:
+        element = ui.link("Explain", network_url(row["inspection_id"])).classes("button")
         element.props["aria-label"] = f"Explain inspection {row['inspection_id']}"
-        element.on("click", lambda: background_tasks.create(chosen(row["inspection_id"]), context=element.client))
 
     table(
         ("When", "Verdict", "Probability", "Camera", "Coil", ""),
@@ -173,7 +180,7 @@ def _offered(rows: list[Json], chosen: Callable[[str], Awaitable[None]]) -> None
                 probability(row["defect_probability"]),
                 row["camera_id"] or NONE,
                 row["coil_id"] or NONE,
-                partial(button, row),
+                partial(link, row),
             )
             for row in rows
         ],
