@@ -86,8 +86,9 @@ class Ward:
         codes = (now.by("steelsight_refusals_total", "code"), lately.by("steelsight_refusals_total", "code"))
         drops = (now.by("steelsight_dropped_total", "reason"), lately.by("steelsight_dropped_total", "reason"))
         frames = (int(now.total("steelsight_frames_total")), int(lately.total("steelsight_frames_total")))
-        self._times.show((times, frames), lambda: _build_times(times, frames))
-        self._refusals.show((codes, drops), lambda: _build_refusals(codes, drops))
+        span = last(now.at - self._kept[0].at)
+        self._times.show((times, frames, span), lambda: _build_times(times, frames, span))
+        self._refusals.show((codes, drops, span), lambda: _build_refusals(codes, drops, span))
 
     def _read(self, metrics: str | ApiError) -> Readings | None:
         if isinstance(metrics, ApiError):
@@ -101,6 +102,17 @@ class Ward:
     def _lately(self, now: Readings | None) -> Readings:
         """What was counted since the oldest reading of the last minute: nothing yet at the first."""
         return now.since(self._kept[0]) if now is not None else Readings(0.0)
+
+
+def last(seconds: float) -> str:
+    """What the readings at hand tell of, in words: a page that was opened just now knows of no minute yet.
+
+    >>> last(0.0), last(12.2), last(58.0)
+    ('since this page began to count', 'in the last 12 s', 'in the last minute')
+    """
+    if seconds < 1:
+        return "since this page began to count"
+    return f"in the last {seconds:.0f} s" if seconds < LATELY_S - 2 * LOOK_EVERY_S else "in the last minute"
 
 
 def _findings(
@@ -171,16 +183,16 @@ def _build_cameras(seen: list[Finding], nobody: bool) -> None:
             text("No camera has sent a frame yet. One appears here with its first frame that names it.", "muted", "p")
 
 
-def _build_times(times: dict[str, tuple[Buckets, Buckets]], frames: tuple[int, int]) -> None:
+def _build_times(times: dict[str, tuple[Buckets, Buckets]], frames: tuple[int, int], span: str) -> None:
     with panel("Time of a frame, in ms"):
-        since_start, in_minute = frames
+        since_start, lately = frames
         if not since_start:
             text("No frame was inspected since the server's start, so there is nothing to time.", "muted", "p")
             return
-        text(f"{counted(in_minute, 'frame')} in the last minute, {since_start:,} since the start. "
+        text(f"{counted(lately, 'frame')} {span}, {since_start:,} since the start. "
              "Half, 95 % and 99 % of the frames were faster than this.", "muted", "p")  # fmt: skip
         columns = ("Stage", "50 %", "95 %", "99 %")
-        for number, title in enumerate(("Since the start", "In the last minute")):
+        for number, title in enumerate(("Since the start", span.capitalize())):
             timed = {stage: both[number] for stage, both in times.items() if percentile(both[number], 0.5) is not None}
             if timed:
                 text(title, "subtitle", "h3")
@@ -196,9 +208,9 @@ def _build_times(times: dict[str, tuple[Buckets, Buckets]], frames: tuple[int, i
 
 
 def _build_refusals(
-    codes: tuple[dict[str, float], dict[str, float]], drops: tuple[dict[str, float], dict[str, float]]
+    codes: tuple[dict[str, float], dict[str, float]], drops: tuple[dict[str, float], dict[str, float]], span: str
 ) -> None:
-    columns = ("Code", "Last minute", "Since the start", "What to do")
+    columns = ("Code", span.capitalize(), "Since the start", "What to do")
     with panel("Refused, by code"):
         rows = [
             (code, lights.count(codes[1].get(code, 0)), lights.count(total), lights.advice_for(code))
