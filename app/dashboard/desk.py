@@ -66,6 +66,7 @@ def create_desk(setup: Setup) -> FastAPI:
     pages.add_static_files("/static", assets.STATIC)
     assets.style("desk.css", everywhere=True)
     assets.script("theme.js")
+    assets.script("clock.js")
     # Before anything is drawn, so that a dark page never flashes white.
     pages.config.vue_config_script += "\nsteelsight.showTheme();\nVue.nextTick(() => steelsight.showTheme());"
     for name in PAGES:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import expect
@@ -76,6 +77,21 @@ def test_a_finding_stays_readable_after_the_next_good_frame(site, open_page, sur
     expect(shown.locator(".camera-word")).to_have_text("OK")
     expect(shown.locator(".camera-finding")).to_contain_text("DEFECT")
     expect(shown.locator(".camera-finding")).to_contain_text("7.0 m")
+    # A desk runs for weeks: a time of day alone would be taken for today's.
+    told = shown.locator(".camera-finding").inner_text()
+    assert not re.search(r"[A-Z][a-z]{2} \d", told), told
+    page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=2))
+    expect(shown.locator(".camera-finding")).to_contain_text(re.compile(r"[A-Z][a-z]{2} \d{1,2}, \d\d:\d\d"))
+
+
+def test_a_clock_that_is_wrong_is_no_lag(site, open_page, surface):
+    page = open_page(site, "/line")
+    for camera_id, days in (("ahead", 1), ("behind", -3)):
+        captured_at = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+        site.post(surface(0), camera_id=camera_id, captured_at=captured_at)
+    lag = ".camera-facts div:has(dt:text-is('Lag')) dd"
+    expect(card(page, "ahead").locator(lag)).to_have_text(re.compile("^none: clock 2[34] h .* ahead$"))
+    expect(card(page, "behind").locator(lag)).to_have_text("3 days")
 
 
 def test_a_server_that_stops_is_said_and_one_that_returns_is_heard(site, open_page, surface):

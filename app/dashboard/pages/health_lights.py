@@ -43,6 +43,8 @@ class Finding:
 SLOW_QUEUE_S = 0.5
 # Two of the desk's looks; and a line at its slowest still sends a frame every few seconds.
 QUIET_CAMERA_S = 15.0
+# Clocks that are set by each other differ by less.
+CLOCKS_DIFFER_MS = 1000
 
 # By code of the refusal. What has no line here is a client's own doing, and its detail says what to mend.
 ADVICE = {
@@ -228,7 +230,7 @@ def camera(reply: Mapping[str, Any]) -> Finding:
     rate = (
         "sends" if per_second is None else f"{per_second:.1f} frames/s" if per_second >= 0.1 else "sends now and then"
     )
-    lag = f", {reply['lag_ms']:.0f} ms behind" if reply.get("lag_ms") is not None else ""
+    lag = "" if reply.get("lag_ms") is None else f", {behind(reply['lag_ms'])}"
     # Of its last thousand frames, which may have been of several coils.
     missing = reply.get("gaps") or 0
     if missing:
@@ -290,6 +292,17 @@ def duration(seconds: float) -> str:
     if seconds < 172_800:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86_400:.1f} days"
+
+
+def behind(lag_ms: float) -> str:
+    """From the capture of a frame to its receipt; before it is what a clock says that is wrong.
+
+    >>> behind(212.4), behind(5_186_209_471.7), behind(-84_190_568.9)
+    ('212 ms behind', '60.0 days behind', 'its clock 23.4 h ahead')
+    """
+    if lag_ms < -CLOCKS_DIFFER_MS:
+        return f"its clock {duration(-lag_ms / 1000)} ahead"
+    return f"{lag_ms:.0f} ms behind" if lag_ms < 60_000 else f"{duration(lag_ms / 1000)} behind"
 
 
 def _frames(number: int) -> str:

@@ -9,7 +9,7 @@ export default {
     </div>`,
   computed: {
     since() {
-      return new Date(this.state.down_since).toLocaleTimeString(undefined, { hourCycle: "h23" });
+      return clockTime(this.state.down_since);
     },
   },
 };

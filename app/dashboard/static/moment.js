@@ -17,7 +17,7 @@ export default {
     },
     words() {
       const at = new Date(this.at);
-      if (this.format === "time") return at.toLocaleTimeString(undefined, { hourCycle: "h23" });
+      if (this.format === "time") return clockTime(this.at);
       if (this.format !== "ago") return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
       const seconds = Math.max(0, (this.now - at) / 1000);
       const [unit, size] = UNITS.find(([, size]) => seconds >= size) || UNITS[3];

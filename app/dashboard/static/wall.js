@@ -2,6 +2,8 @@
 const SYMBOLS = { ok: "✓", review: "?", defect: "✕" };
 const WORDS = { ok: "OK", review: "REVIEW", defect: "DEFECT" };
 const ASKS = 8, ASK_AGAIN_MS = 350;
+// Clocks that are set by each other differ by less.
+const CLOCKS_DIFFER_MS = 1000;
 
 export default {
   props: { cameras: Array, down: Boolean, asked: Boolean, staleAfter: Number },
@@ -96,7 +98,7 @@ export default {
       return this.cameras.filter((camera) => this.shows(camera) !== "stale").length;
     },
     longestLag() {
-      const lags = this.cameras.map((camera) => camera.lag_ms).filter((lag) => lag !== null && lag !== undefined);
+      const lags = this.cameras.map((camera) => camera.lag_ms).filter((lag) => lag >= -CLOCKS_DIFFER_MS && lag !== null);
       return lags.length ? Math.max(...lags) : null;
     },
   },
@@ -114,9 +116,14 @@ export default {
       return this.cameras.reduce((sum, camera) => sum + (camera[name] || 0), 0);
     },
     number: (value, digits) => (value === null || value === undefined ? "unknown" : value.toFixed(digits)),
-    lag: (ms) => (ms === null || ms === undefined ? "unknown" : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`),
+    lag(ms) {
+      if (ms === null || ms === undefined) return "unknown";
+      // It was received before it was taken: that is the camera's clock, or this server's, and no lag.
+      if (ms < -CLOCKS_DIFFER_MS) return `none: clock ${this.duration(-ms / 1000)} ahead`;
+      return ms < 1000 ? `${Math.round(ms)} ms` : ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : this.duration(ms / 1000);
+    },
     metres: (mm) => (mm === null || mm === undefined ? "unknown" : `${(mm / 1000).toFixed(1)} m`),
-    clock: (at) => new Date(at).toLocaleTimeString(undefined, { hourCycle: "h23" }),
+    clock: clockTime,
     coil: (row) => `/coil?coil_id=${encodeURIComponent(row.coil_id)}`,
     duration(seconds) {
       if (seconds < 60) return `${Math.floor(seconds)} s`;
