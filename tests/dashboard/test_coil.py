@@ -105,6 +105,13 @@ def test_a_finding_of_the_wall_leads_to_its_event(site, open_page):
     expect(page.get_by_role("dialog")).to_contain_text(event["inspection_id"])
 
 
+def test_ids_of_any_length_fit_the_page(site, open_page, surface):
+    site.post(surface(2), coil_id="L" * 128, camera_id="K" * 128, position_mm=0, mm_per_pixel=0.5)
+    page = open_page(site, f"/coil?coil_id={'L' * 128}", width=820)
+    expect(page.locator(".strip")).to_contain_text("not in the plant file")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 820
+
+
 def test_a_finding_leads_to_its_event_however_many_are_worse(site, open_page, surface):
     sent = [site.post(surface(number), coil_id="C-many") for number in range(12)]
     slight = min((each for each in sent if each["events"]), key=lambda each: each["defect_probability"])
