@@ -187,14 +187,14 @@ def form_token(session: str) -> str:
 def inside(back: str | None) -> str:
     """Where to go on, if it is a page of the desk's own.
 
-    >>> inside("/coil?coil_id=7"), inside("//elsewhere"), inside("https://elsewhere"), inside("/a/../sign-in")
-    ('/coil?coil_id=7', '/line', '/line', '/line')
+    >>> inside("/coil?coil_id=7..8"), inside("//elsewhere"), inside("https://elsewhere"), inside("/a/../sign-in")
+    ('/coil?coil_id=7..8', '/line', '/line', '/line')
     """
     usable = (
         back is not None
         and back.startswith("/")
         and not back.startswith(("//", "/\\", "/sign-"))
-        and ".." not in back
+        and ".." not in back.partition("?")[0]
         and back.isascii()
         and back.isprintable()
         and "\\" not in back
