@@ -48,6 +48,15 @@ def percent(value: float | None, digits: int = 1) -> str:
     return UNKNOWN if value is None else f"{100 * value:.{digits}f} %"
 
 
+def as_share(value: float) -> str:
+    """A share that somebody has chosen, with the digits that it has.
+
+    >>> as_share(0.1), as_share(0.004), as_share(1)
+    ('10 %', '0.4 %', '100 %')
+    """
+    return f"{100 * value:.3g} %"
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """A number with its noun.
 

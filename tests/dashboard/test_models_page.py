@@ -157,6 +157,23 @@ def test_a_shadow_is_begun_told_and_ended(own, open_page, steel_tiles):
     assert own.get("/v1/models")["shadow"] is None
 
 
+def test_a_share_is_what_was_entered(own, open_page):
+    with own.http as http:
+        http.post(f"/v1/models/{SECOND}/shadow", json={"share": 0.004}).raise_for_status()
+    page = open_page(own, "/models")
+    expect(page.locator("#main")).to_contain_text("scores 0.4 % of the live frames")
+    page.get_by_role("button", name="Change the share …").click()
+    entered = question(page).get_by_role("spinbutton")
+    expect(entered).to_have_value("0.4")
+    for none in ("", "0"):
+        entered.fill(none)
+        page.get_by_role("button", name=f"Change the share of {SECOND}", exact=True).click()
+        expect(question(page).locator(".outcome.failed")).to_contain_text("share: received 0")
+        assert own.get("/v1/models")["shadow"]["share"] == 0.004
+    with own.http as http:
+        http.delete(f"/v1/models/{SECOND}/shadow").raise_for_status()
+
+
 def test_a_question_stands_while_frames_come_and_goes_with_what_it_speaks_of(
     start_site, tiny_models, tmp_path, open_page, steel_tiles
 ):

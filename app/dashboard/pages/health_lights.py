@@ -10,7 +10,7 @@ from typing import Any
 
 from app.dashboard.pages.health_readings import Readings, percentile
 from app.dashboard.pages.signs import TIMES
-from app.dashboard.words import percent
+from app.dashboard.words import as_share
 
 
 class Light(IntEnum):
@@ -140,7 +140,7 @@ def shadow(models: Mapping[str, Any]) -> Finding:
         )  # fmt: skip
     if running is None:
         return Finding("Shadow", Light.GREEN, "no version shadows")
-    state = f"{running['version']} scores {percent(running['share'], 0)} of the frames"
+    state = f"{running['version']} scores {as_share(running['share'])} of the frames"
     if running["failed"]:
         return Finding(
             "Shadow", Light.AMBER, f"{state}; {running['failed']} it could not score",

@@ -25,7 +25,7 @@ from app.dashboard.pages.models_words import (
 from app.dashboard.pages.parts import Part
 from app.dashboard.pages.signs import NONE
 from app.dashboard.shell import Moment, api, empty, facts, heading, page, panel, problem, table, text, verdict, visitor
-from app.dashboard.words import counted, percent, probability
+from app.dashboard.words import as_share, counted, percent, probability
 
 # Counts of a shadow move with the line; a change made by somebody else is to be seen soon.
 LOOK_EVERY_S = 3.0
@@ -147,7 +147,7 @@ class Board:
         version = running["version"]
         with Element("div").classes("row-of"):
             text(version, "version-name")
-            text(f"◑ scores {percent(running['share'], 0)} of the live frames", "badge shadows")
+            text(f"◑ scores {as_share(running['share'])} of the live frames", "badge shadows")
             text("", "fill")
             if self._may_change:
                 button("Change the share …", partial(self._changes.shadow, version, active, running))

@@ -10,7 +10,7 @@ from app.dashboard.pages.controls import Outcome, button, enabled
 from app.dashboard.pages.models_words import Plan, activation, changed, ending, rolling_back, shadowing
 from app.dashboard.pages.parts import Part
 from app.dashboard.shell import api, text
-from app.dashboard.words import percent
+from app.dashboard.words import as_share
 
 # One frame in ten shows within minutes whether two versions differ, and costs a tenth of the line's own work.
 FIRST_SHARE = 10
@@ -54,20 +54,20 @@ class Changes:
     def shadow(self, version: str, active: str | None, running: Json | None) -> None:
         """Ask for a share, and let a version shadow. running: what shadows now, as the API tells it."""
         same = running is not None and running["version"] == version
-        before = round(100 * running["share"]) if running is not None and same else FIRST_SHARE
+        before = round(100 * running["share"], 6) if running is not None and same else FIRST_SHARE
         plan = shadowing(version, active, running["version"] if running else None)
-        chosen = {"percent": max(1, before)}
+        chosen = {"percent": before}
 
         def choose() -> None:
             with Element("label").classes("share"):
                 text("Share of the live frames")
-                entered = ui.number(value=chosen["percent"], min=1, max=100, step=1, precision=0, suffix="%")
+                entered = ui.number(value=chosen["percent"], step=1, suffix="%")
                 entered.props("outlined dense").bind_value_to(chosen, "percent")
 
         async def do() -> str:
-            share = int(chosen["percent"] or FIRST_SHARE) / 100
-            begun = await api().start_shadow(version, share)
-            return f"{begun['version']} shadows now and scores {percent(begun['share'], 0)} of the live frames."
+            # Nothing entered is no share: the API says so, as of any that is none.
+            begun = await api().start_shadow(version, (chosen["percent"] or 0) / 100)
+            return f"{begun['version']} shadows now and scores {as_share(begun['share'])} of the live frames."
 
         self._ask(plan, f"{version} is being loaded and checked; this can take a minute …", do, choose)
 
