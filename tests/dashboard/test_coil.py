@@ -119,6 +119,8 @@ def test_a_finding_leads_to_its_event_however_many_are_worse(site, open_page, su
         site.post(surface(2), coil_id="C-many")
     page = open_page(site, f"/coil?coil_id=C-many&inspection_id={slight['inspection_id']}")
     expect(page.get_by_role("dialog")).to_contain_text(slight["inspection_id"])
+    (listed,) = (each for each in site.get("/v1/coils")["coils"] if each["coil_id"] == "C-many")
+    expect(page.locator("main")).to_contain_text(f"The worst {GALLERY_EVENTS} of {listed['events']} events")
     link = page.get_by_role("dialog").get_by_role("link", name="what the network saw")
     expect(link).to_have_attribute("href", f"/network?inspection={slight['inspection_id']}")
 

@@ -108,6 +108,8 @@ async def coil(coil_id: str | None = None, inspection_id: str | None = None) -> 
         gallery = Gallery(shown, await _wanted(inspection_id, coil_id, [*shown, *events]))
         if more:
             text(f"The worst of all, then those of the first {counted(len(events), 'event')} along the coil.", "muted")
+        elif len(events) > len(shown):
+            text(f"The worst {len(shown)} of {counted(len(events), 'event')}; the others are on the map.", "muted")
 
     async def picked(event: GenericEventArguments) -> None:
         mark = event.args
