@@ -241,6 +241,10 @@ def test_boxes_stand_where_the_events_are(reviewing):
     scale = frame["width"] / known["width"]
     assert box["x"] - frame["x"] == pytest.approx(event["x"] * scale, abs=1)
     assert box["height"] == pytest.approx(event["height"] * scale, abs=1)
+    # The frame's edge hides nothing of what is written at the box.
+    label = page.locator(".review-box small").first.bounding_box()
+    assert label is not None
+    assert label["y"] + label["height"] <= frame["y"] + frame["height"] + 1
     page.keyboard.press("b")
     expect(page.locator(".review-box")).to_have_count(0)
 

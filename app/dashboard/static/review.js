@@ -75,7 +75,7 @@ export default {
               <p v-else class="review-none">No image of this frame can be shown.</p>
               <template v-if="boxes && !current.failed && !hides">
                 <span v-for="(event, index) in current.row.events" :key="index" class="review-box" :style="boxStyle(event)">
-                  <small>{{ event.defect_class || "" }} {{ event.defect_probability.toFixed(2) }}</small>
+                  <small :class="{ within: event.y + event.height > 0.9 * current.row.height }">{{ event.defect_class || "" }} {{ event.defect_probability.toFixed(2) }}</small>
                 </span>
               </template>
               <span v-if="current.drawn" class="review-drawn" :style="boxStyle(current.drawn)"><small>your box</small></span>
