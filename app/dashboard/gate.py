@@ -23,7 +23,8 @@ FOR_EVERYBODY = ("/sign-in/", "/static/", "/favicon.ico", f"/_nicegui/{__version
 BY_ITSELF = ("/picture/", "/_nicegui_ws/")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 AGAIN_S = 3
-SOCKET_EVENT = '42["event"'
+# Socket.IO: an event of a page, not the heartbeat of its connection; and what a page says with one that nobody caused.
+SOCKET_EVENT, BY_TIMER = '42["event"', "steelsight-timer"
 
 
 class Origin:
@@ -132,8 +133,7 @@ class Gate:
 
         async def noticed() -> Message:
             message = await receive()
-            # Socket.IO: an event of a page, not the heartbeat of its connection.
-            if (message.get("text") or "").startswith(SOCKET_EVENT):
+            if by_hand(message.get("text") or ""):
                 self._door.touch(scope[VISITOR].token)
             return message
 
@@ -150,6 +150,15 @@ class Gate:
         if headers.get("sec-fetch-site") == "cross-site":
             return led_on(here)
         return RedirectResponse(sign_in_url(here), 303, {"cache-control": "no-store"})
+
+
+def by_hand(text: str) -> bool:
+    """Whether what comes through a page's socket is a sign of a person.
+
+    >>> by_hand('42["event",{"args":["o"]}]'), by_hand('42["event",{"args":["steelsight-timer"]}]'), by_hand("3")
+    (True, False, False)
+    """
+    return text.startswith(SOCKET_EVENT) and BY_TIMER not in text
 
 
 def token_of(scope: Scope, cookie: str) -> str | None:

@@ -6,6 +6,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.dashboard.gate import BY_TIMER, by_hand
+
 from .conftest import REVIEWER
 
 FRAMES = 8
@@ -44,6 +46,18 @@ def shown(page: Page) -> str:
 def test_nothing_waits(bare, open_page):
     page = open_page(bare, "/review")
     expect(page.locator(".state")).to_contain_text("Nothing waits for review")
+
+
+def test_a_page_at_rest_is_no_sign_of_a_person(bare, open_page):
+    page = open_page(bare, "/review")
+    said: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: said.append(str(frame))))
+    page.reload()
+    expect(page.locator(".state")).to_contain_text("Nothing waits for review")
+    page.wait_for_timeout(4000)
+    # It has looked again meanwhile.
+    assert [each for each in said if BY_TIMER in each]
+    assert not [each for each in said if by_hand(each)]
 
 
 def test_a_name_is_asked_for_first(bare, open_page):

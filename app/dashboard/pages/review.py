@@ -66,12 +66,12 @@ class Desk(Element, component="../static/review.js"):
                 return
 
     async def _more(self, event: GenericEventArguments) -> None:
-        """Frames that the browser does not have yet; event.args: the ids of those it has."""
+        """Frames that the browser does not have yet; event.args: `known`, the ids of those it has."""
         if self._fetching:
             return
         self._fetching = True
         try:
-            entries, waiting = await upcoming(self._api, event.args)
+            entries, waiting = await upcoming(self._api, event.args["known"])
             if not self._gone:
                 self.run_method("arrived", entries, waiting)
         except ApiError as error:
@@ -90,7 +90,7 @@ async def carried_out(asked: Api, order: Json, failed: set[str]) -> Json:
     try:
         if order["act"] == "undo":
             # Of what was never recorded nothing is to be taken back: it would be the decision before it.
-            if order["undoes"] not in failed:
+            if order.get("undoes") not in failed:
                 await asked.undo_review(order["inspection_id"], order["reviewer"])
         else:
             await asked.review(

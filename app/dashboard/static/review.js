@@ -9,6 +9,8 @@ const SYMBOLS = { ok: "✓", review: "?", defect: "✕" };
 const AHEAD = 20, FETCH_BELOW = 10, EMPTY_AGAIN_MS = 3000;
 // The largest page of the API's queue, which begins anew with what nobody has decided.
 const MOST_KNOWN = 200;
+// By this the desk's gate knows what is no sign of a person: a page that looks by itself must not keep a session open.
+const BY_TIMER = "steelsight-timer";
 // Pixels of the frame.
 const SMALLEST_BOX = 3;
 // Decisions of which it is not known that they were recorded: a page that is loaded anew sends them again.
@@ -157,7 +159,7 @@ export default {
   },
   mounted() {
     document.addEventListener("keydown", this.pressed);
-    this.timer = setInterval(() => this.current || this.more(), EMPTY_AGAIN_MS);
+    this.timer = setInterval(() => this.current || this.more(BY_TIMER), EMPTY_AGAIN_MS);
     for (const order of Object.values(this.orders)) this.$emit("act", order);
     this.$refs.who?.focus();
   },
@@ -318,7 +320,8 @@ export default {
       if (!item) return;
       const was = item.decision;
       if (!was) this.total = Math.max(0, this.total - 1);
-      const key = this.send(item, { act: "review", label, defect_class: defectClass, box: label === "defect" ? item.drawn : null, note: null, was });
+      const box = label === "defect" ? item.drawn : null;
+      const key = this.send(item, { act: "review", label, defect_class: defectClass, box, note: null, was });
       item.decision = { key, label, defect_class: defectClass };
       this.decided.push({ item, key, was });
       this.go(1);
@@ -353,10 +356,11 @@ export default {
     remember() {
       sessionStorage.setItem(UNSAVED, JSON.stringify(this.orders));
     },
-    more() {
+    more(cause = "hand") {
       this.asked = this.changes;
       // What was decided and recorded is in no queue any more.
-      this.$emit("more", this.items.filter((item) => !item.decision || item.pending).map((item) => item.row.inspection_id));
+      const known = this.items.filter((item) => !item.decision || item.pending).map((item) => item.row.inspection_id);
+      this.$emit("more", { known, cause });
     },
     // Called by the desk from here on.
     answered({ key, inspection_id, error }) {
