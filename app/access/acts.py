@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
+import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 
 from app.access.watched import AccessError
@@ -13,6 +14,7 @@ from app.settings import Settings
 from app.store import audit
 from app.store.database import DatabaseError
 from app.store.record import database_of
+from app.store.schema import audit as lines
 
 
 class Note(Protocol):
@@ -34,23 +36,27 @@ def system_user() -> str:
 def audited(settings: Settings, actor: str) -> Iterator[Note]:
     """A block in which acts are done and told; if the log cannot take them in, none is told.
 
-    What is told is kept once the block ends well. Where there is no record yet, or none is kept, nothing is told.
-    Raises `AccessError`: the record cannot be written.
+    What is told is kept once the block ends well. Where there is no record yet, or none is kept, nothing is told: the
+    first key is made before a server may make the tables. Raises `AccessError`: the record cannot be written.
     """
     try:
         with closing(database_of(settings)) as database:
             absent = database.file is not None and not database.file.exists()
             if settings.record == "off" or absent:
-                yield lambda action, subject, detail=None: None
+                yield _untold
                 return
             with database.writing() as connection:
 
                 def note(action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
                     audit.append(connection, actor, action, subject, detail)
 
-                yield note
+                yield note if sqlalchemy.inspect(connection).has_table(lines.name) else _untold
     except DatabaseError as error:
         raise AccessError(f"the audit log cannot be written: {error}") from error
     except DBAPIError as error:
         reason = str(error.orig).strip().partition("\n")[0]
         raise AccessError(f"the audit log cannot be written: {reason}") from error
+
+
+def _untold(action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
+    """An act where there is no record."""

@@ -91,6 +91,13 @@ def postgresql_server() -> Iterator[postgresql.Server]:
         yield server
 
 
+@pytest.fixture
+def empty_postgresql(postgresql_server: postgresql.Server) -> Iterator[str]:
+    """The URL of a database without tables."""
+    with databases.postgresql(postgresql_server, "template0") as database:
+        yield database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty record, of each kind in turn."""

@@ -106,6 +106,15 @@ async def test_acts_of_the_command_line(tmp_path, tiny_models, start, keys):
     assert revoked == (who, "key.revoke", key_id, {"name": "line-1"})
 
 
+def test_the_first_key_is_made_before_a_database_has_tables(keys, empty_postgresql, monkeypatch):
+    """Beyond loopback no server makes them before there is a key."""
+    monkeypatch.setenv("DATABASE_URL", empty_postgresql)
+    made = keys("create", "administrator", "--scope", "admin")
+    assert (made.exit_code, len(made.stdout.split())) == (0, 1), made.stderr
+    assert keys("list").stdout.split()[1:3] == ["valid", "administrator"]
+    assert keys("revoke", made.stdout[3:19]).exit_code == 0
+
+
 def test_a_key_that_cannot_be_audited_is_not_given_out_and_one_that_must_end_ends(keys, monkeypatch):
     token = keys("create", "a", "--scope", "read").stdout
     monkeypatch.setenv("DATABASE_URL", "postgresql://steelsight:s3cret-word@127.0.0.1:1/none")

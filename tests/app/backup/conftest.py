@@ -1,14 +1,12 @@
 """A data root with everything in it, and its backup: made once, copied for each test."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.backup.taking import take
 from app.settings import load
-from tests.app import databases, postgresql
 from tests.app.backup.roots import filled
 
 
@@ -34,10 +32,3 @@ def home(filled_root: Path, tmp_path: Path) -> Path:
 def saved(saved_root: Path, tmp_path: Path) -> Path:
     """A backup of it that the test may change."""
     return Path(shutil.copytree(saved_root, tmp_path / "saved"))
-
-
-@pytest.fixture
-def empty_postgresql(postgresql_server: postgresql.Server) -> Iterator[str]:
-    """The URL of a database without tables."""
-    with databases.postgresql(postgresql_server, "template0") as database:
-        yield database.url.set(drivername="postgresql").render_as_string(hide_password=False)
