@@ -1,7 +1,8 @@
 """A backup -> a data root: new, empty, or one whose old contents are moved aside. Nothing is deleted.
 
-Everything is made ready in a folder inside the root first; then come a few renames. A marker stands in the root as long
-as these run: no server starts on a root that is half old and half new.
+Everything is made ready in a folder inside the root first; then come a few renames, which are undone if one fails. A
+marker stands in the root as long as these run: no server starts on a root that a killed restore left half old and half
+new.
 """
 
 import os
@@ -61,17 +62,17 @@ def restore(source: Path, settings: Settings, *, replace: bool) -> Restored:
         _require_whole(source, manifest)
         staged = home / STAGED
         shutil.rmtree(staged, ignore_errors=True)
+        swap = _Swap(home, staged)
         try:
             _stage(source, manifest, staged)
             with _rows_in_place(settings, staged):
-                aside = _swap(home, staged)
-            (home / MARKER).unlink()
-            sync_folder(home)
+                swap.do()
         except BaseException:
-            if not (home / MARKER).exists():
-                shutil.rmtree(staged, ignore_errors=True)
+            swap.undo()
+            shutil.rmtree(staged, ignore_errors=True)
             raise
-    return Restored(manifest, aside)
+        swap.finish()
+    return Restored(manifest, swap.aside)
 
 
 def require_no_half_restore(home: Path) -> None:
@@ -92,6 +93,8 @@ def _require_one_root(settings: Settings, source: Path) -> None:
         if record.file is not None:
             places.append(("DATABASE_URL", record.file, SQLITE_FILE))
     for name, place, expected in places:
+        if (home / expected).is_symlink():
+            raise BackupError(f"{home / expected} is a link, which a restore would replace: remove it first")
         if place.resolve() != home / expected:
             raise BackupError(f"STEELSIGHT_{name} is {place}, and a restore writes {home / expected}: unset it first")
     if source.resolve().is_relative_to(home):
@@ -196,18 +199,48 @@ def _require_no_rows(target: Connection, record: Database) -> None:
             )
 
 
-def _swap(home: Path, staged: Path) -> Path | None:
-    """The old contents aside, the new ones in; where the old ones are."""
-    old = _contents(home)
-    aside = home / f"{ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{os.getpid()}" if old else None
-    replace_text(home / MARKER, "a restore is being put in place\n")
-    if aside is not None:
-        aside.mkdir()
-        for path in old:
-            path.rename(aside / path.name)
-        sync_folder(aside)
-    for path in staged.iterdir():
-        path.rename(home / path.name)
-    staged.rmdir()
-    sync_folder(home)
-    return aside
+class _Swap:
+    """The old contents aside, the new ones in. aside: where the old ones go; None if there are none."""
+
+    def __init__(self, home: Path, staged: Path) -> None:
+        self._home, self._staged = home, staged
+        self._marker = home / MARKER
+        # Of a restore that was killed: until one ends well no server may start.
+        self._marked_before = self._marker.exists()
+        self._renames: list[tuple[Path, Path]] = []
+        self.aside = home / f"{ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{os.getpid()}" if _contents(home) else None
+
+    def do(self) -> None:
+        """Raises `BackupError`: something cannot be moved."""
+        replace_text(self._marker, "a restore is being put in place\n")
+        if self.aside is not None:
+            self.aside.mkdir()
+            self._renames += [(path, self.aside / path.name) for path in _contents(self._home)]
+        self._renames += [(path, self._home / path.name) for path in self._staged.iterdir()]
+        for path, target in self._renames:
+            try:
+                path.rename(target)
+            except OSError as error:
+                raise BackupError(
+                    f"{path} cannot be moved to {target} ({error.strerror}), as a disk or a mount of its own cannot: "
+                    "unmount it first, or name another data root with --home; nothing was changed"
+                ) from error
+        if self.aside is not None:
+            sync_folder(self.aside)
+        sync_folder(self._home)
+
+    def undo(self) -> None:
+        """All as it was, however far it came."""
+        for path, target in reversed(self._renames):
+            if os.path.lexists(target) and not os.path.lexists(path):
+                target.rename(path)
+        if self.aside is not None and self.aside.exists():
+            self.aside.rmdir()
+        if not self._marked_before:
+            self._marker.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """From here on a server may start."""
+        self._staged.rmdir()
+        self._marker.unlink()
+        sync_folder(self._home)

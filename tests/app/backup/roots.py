@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from app.archive import Picture, open_archive
@@ -65,3 +66,14 @@ def filled(home: Path, models: Path, images: int = 12) -> Path:
 def images_of(home: Path) -> list[Path]:
     """Every file of its archive."""
     return sorted((home / "archive").glob("??/*"))
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """A disk of its own at a folder that is not there yet; only root mounts one. size: an option of tmpfs."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "steelsight", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

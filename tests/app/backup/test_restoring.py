@@ -1,8 +1,10 @@
 """A data root from a backup: whole, of this release, and never over another."""
 
+import errno
 import json
+import os
 import shutil
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from app.store.migrate import known_revision, migrate, revision
 from model.files import exclusive
 from model.registry import Registry
 from tests.app import databases
-from tests.app.backup.roots import app, images_of
+from tests.app.backup.roots import app, images_of, small_disk
 from tests.app.store.rows import add_coil, add_inspection
 
 
@@ -136,28 +138,90 @@ def test_a_damaged_backup_changes_nothing(home, saved, tmp_path, capsys, damage)
     assert main(["verify", "--backup", str(saved)]) == 1
 
 
-def test_a_restore_that_dies_between_its_renames_starts_no_server(home, saved, monkeypatch, capsys):
-    before = rows(home / "record.db")
+def killed(path: Path, target: Path) -> Path:
+    os._exit(9)
+
+
+def interrupted(path: Path, target: Path) -> Path:
+    raise KeyboardInterrupt
+
+
+def busy(path: Path, target: Path) -> Path:
+    raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+
+@pytest.fixture
+def fails_at_models(monkeypatch):
+    """`with fails_at_models(how):` the new models are not moved into place; what was there is aside by then."""
     renamed = Path.rename
 
-    def dies(path: Path, target: Path) -> Path:
-        if path.name == "models" and path.parent.name == restoring.STAGED:
-            raise KeyboardInterrupt
-        return renamed(path, target)
+    @contextmanager
+    def failing(how):
+        def rename(path: Path, target: Path) -> Path:
+            at_models = path.name == "models" and path.parent.name == restoring.STAGED
+            return how(path, target) if at_models else renamed(path, target)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", dies)
-        assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 130
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", rename)
+            yield
+
+    return failing
+
+
+def test_a_restore_that_is_killed_between_its_renames_starts_no_server(home, saved, fails_at_models, capsys):
+    before = rows(home / "record.db")
+    with fails_at_models(killed):
+        child = os.fork()
+        if child == 0:
+            try:
+                main(["restore", str(saved), "--home", str(home), "--replace"])
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     capsys.readouterr()
     served = app("serve", "--port", "0", home=home)
     assert served.returncode == 1
     assert served.stderr.startswith("error: a restore into")
     assert served.stderr.count("\n") == 1
+    # Nor after another one that fails.
+    with fails_at_models(busy):
+        assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
+    assert (home / restoring.MARKER).exists()
     assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 0
     assert rows(home / "record.db") | {"audit": []} == before
     assert not verify_root(load({}, {"home": home})).counts
     assert not (home / restoring.MARKER).exists()
     assert any((folder / "record.db").exists() for folder in home.glob("replaced-*"))
+
+
+@pytest.mark.parametrize(("how", "exit_code"), [(interrupted, 130), (busy, 1)])
+def test_a_restore_that_fails_between_its_renames_undoes_them(home, saved, fails_at_models, capsys, how, exit_code):
+    before = state(home)
+    with fails_at_models(how):
+        assert main(["restore", str(saved), "--home", str(home), "--replace"]) == exit_code
+    assert "nothing was changed" in capsys.readouterr().err
+    assert state(home) == before
+    assert not list(home.glob("replaced-*"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts another disk")
+def test_a_root_with_an_archive_on_a_disk_of_its_own_is_left_as_it_was(home, saved, capsys):
+    shutil.rmtree(home / "archive")
+    with small_disk(home / "archive", "1m"):
+        before = state(home)
+        assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
+        told = capsys.readouterr().err
+        assert "unmount it first" in told
+        assert told.count("\n") == 1
+        assert state(home) == before
+
+
+def test_a_link_is_not_written_through(home, saved, tmp_path, capsys):
+    (home / "archive").rename(tmp_path / "big")
+    (home / "archive").symlink_to(tmp_path / "big")
+    assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
+    assert "archive is a link" in capsys.readouterr().err
+    assert (home / "archive").is_symlink()
 
 
 def test_settings_that_lead_out_of_the_root_are_refused(saved, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,5 @@
 """What a backup holds, and that there is none unless it is whole."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -26,7 +25,7 @@ from app.command import main
 from app.settings import load
 from app.store.database import open_database, sqlite_url
 from app.store.schema import images
-from tests.app.backup.roots import ROOT, WITHIN_S, environment, filled, images_of
+from tests.app.backup.roots import ROOT, WITHIN_S, environment, filled, images_of, small_disk
 
 
 def test_everything_that_cannot_be_made_anew_is_in_it(home, tmp_path, capsys):
@@ -174,16 +173,6 @@ def test_two_at_once_each_have_a_folder_of_their_own(tmp_path):
             _ = 1 / 0
         assert first.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
-
-
-@contextlib.contextmanager
-def small_disk(folder, size):
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "steelsight", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")
