@@ -241,9 +241,9 @@ def private_folder(home: Path) -> Iterator[Path]:
         home.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-        _give_to_owner_of(home, folder)
+        give_to_owner_of(home, folder)
         with exclusive(folder / ".lock"):
-            _give_to_owner_of(home, folder / ".lock")
+            give_to_owner_of(home, folder / ".lock")
             yield folder
     except OSError as error:
         raise AccessError(f"{folder} cannot be written ({error.strerror})") from error
@@ -252,11 +252,11 @@ def private_folder(home: Path) -> Iterator[Path]:
 def write_private(path: Path, text: str) -> None:
     """Replace a file of the folder, readable for its owner alone. Raises OSError."""
     replace_text(path, text, mode=0o600)
-    _give_to_owner_of(path.parent.parent, path)
+    give_to_owner_of(path.parent.parent, path)
 
 
-def _give_to_owner_of(home: Path, path: Path) -> None:
-    """What root makes in a data root of the user that serves belongs to that user, or the server could not read it."""
+def give_to_owner_of(home: Path, path: Path) -> None:
+    """What root makes in a data root of the user that serves belongs to that user, or the server could not use it."""
     if os.geteuid() == 0:
         owner = home.stat()
         os.chown(path, owner.st_uid, owner.st_gid)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, literal_column, select
 
 from app.access.acts import system_user
+from app.access.keys import give_to_owner_of
+from app.archive import FOLDERS
 from app.backup import contents
 from app.backup.checking import faults_of_images
 from app.backup.contents import BackupError, Manifest, faults_of_files, read_manifest
@@ -65,6 +67,8 @@ def restore(source: Path, settings: Settings, *, replace: bool) -> Restored:
         swap = _Swap(home, staged)
         try:
             _stage(source, manifest, staged)
+            for path in staged.rglob("*"):
+                give_to_owner_of(home, path)
             with _rows_in_place(settings, staged):
                 swap.do()
         except BaseException:
@@ -105,6 +109,7 @@ def _require_one_root(settings: Settings, source: Path) -> None:
 def _stopped(home: Path) -> Iterator[None]:
     try:
         with exclusive(home / LOCK, wait=False):
+            give_to_owner_of(home, home / LOCK)
             yield
     except BlockingIOError as error:
         raise BackupError(f"a server runs on {home}; stop it first") from error
@@ -162,7 +167,9 @@ def _stage(source: Path, manifest: Manifest, staged: Path) -> None:
 
 def _stage_images(source: Path, staged: Path) -> None:
     progress, after = Progress(), ""
-    (staged / contents.ARCHIVE).mkdir()
+    # All of them, as a server makes them: whoever looks at the root first may be root, and would make them its own.
+    for folder in FOLDERS:
+        (staged / contents.ARCHIVE / folder).mkdir(parents=True)
     with reading_frozen(source / contents.RECORD) as connection:
         while chunk := contents.image_files(connection, after):
             after = chunk[-1].digest
@@ -215,6 +222,7 @@ class _Swap:
         replace_text(self._marker, "a restore is being put in place\n")
         if self.aside is not None:
             self.aside.mkdir()
+            give_to_owner_of(self._home, self.aside)
             self._renames += [(path, self.aside / path.name) for path in _contents(self._home)]
         self._renames += [(path, self._home / path.name) for path in self._staged.iterdir()]
         for path, target in self._renames:

@@ -93,6 +93,17 @@ def test_a_running_server_is_not_replaced(home, saved, capsys):
     assert state(home) == before
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root restores into the root of another user")
+def test_what_root_restores_belongs_to_the_user_that_serves(home, saved):
+    os.chown(home, 10001, 10001)
+    assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 0
+    assert main(["verify", "--home", str(home)]) == 0
+    (aside,) = home.glob("replaced-*")
+    made = {aside, *home.rglob("*")} - set(aside.rglob("*"))
+    assert {path for path in made if path.stat().st_uid != 10001} == set()
+    assert len(list((home / "archive").iterdir())) == 256
+
+
 def flip(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
