@@ -221,13 +221,28 @@ def revoke_key(home: Path, key_id: str) -> Key:
     return keys[number]
 
 
+def keep_revoked(before: Path, home: Path) -> list[str]:
+    """Revoke keys of a data root that stands for an earlier time, as far as they were revoked in another since.
+
+    The names of these. Raises `AccessError`.
+    """
+    revoked = {key.id: key for key in read_keys(before) if key.revoked_at is not None}
+    with _changing(home) as keys:
+        numbers = [number for number, key in enumerate(keys) if key.id in revoked and key.revoked_at is None]
+        for number in numbers:
+            keys[number] = revoked[keys[number].id]
+    return [keys[number].name for number in numbers]
+
+
 @contextmanager
 def _changing(home: Path) -> Iterator[list[Key]]:
     """The keys in a list that is kept when the block ends well. Raises `AccessError`."""
     with private_folder(home) as folder:
         keys = list(read_keys(home))
+        before: Sequence[Key] = tuple(keys)
         yield keys
-        write_private(folder / FILE, _Content(keys=tuple(keys)).model_dump_json(indent=1) + "\n")
+        if tuple(keys) != before:
+            write_private(folder / FILE, _Content(keys=tuple(keys)).model_dump_json(indent=1) + "\n")
 
 
 @contextmanager

@@ -131,6 +131,23 @@ def vouched_for(home: Path, name: str, subject: str, role: Role) -> Person:
         return people[number]
 
 
+def keep_changed(before: Path, home: Path) -> list[str]:
+    """In a data root that stands for an earlier time: people as they are in another since, by their generation.
+
+    The names of those who differ. Raises `AccessError`.
+    """
+    since = {person.name: person for person in read_people(before)}
+    with _changing(home) as people:
+        numbers = [
+            number
+            for number, person in enumerate(people)
+            if person.name in since and since[person.name].generation > person.generation
+        ]
+        for number in numbers:
+            people[number] = since[people[number].name]
+    return [people[number].name for number in numbers]
+
+
 def _changed(home: Path, name: str, **changes: object) -> Person:
     with _changing(home) as people:
         number = next((number for number, each in enumerate(people) if each.name == name), None)

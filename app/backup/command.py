@@ -102,6 +102,12 @@ def _restore(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     if restored.aside is not None:
         print(f"  what was there before is in {restored.aside}", file=sys.stderr)
+    if restored.changed is None:
+        print(
+            "  keys and people are as of then: whoever was revoked or disabled since is let in again", file=sys.stderr
+        )
+    elif restored.changed:
+        print(f"  revoked or changed since, and left so: {', '.join(restored.changed)}", file=sys.stderr)
     for name, why in manifest.left_out.items():
         print(f"  not in the backup: {name}: {why}", file=sys.stderr)
     return EXIT_DONE

@@ -17,7 +17,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, literal_column, select
 
 from app.access.acts import system_user
-from app.access.keys import give_to_owner_of
+from app.access.keys import give_to_owner_of, keep_revoked
+from app.access.people import keep_changed
+from app.access.sessions import KEY_FILE
+from app.access.watched import AccessError
 from app.archive import FOLDERS
 from app.backup import contents
 from app.backup.checking import faults_of_images
@@ -43,10 +46,13 @@ NOTHING = {LOCK, STAGED, MARKER, "lost+found"}
 
 
 class Restored(NamedTuple):
-    """What was put back. aside: where the old contents are."""
+    """What was put back. aside: where the old contents are. changed: the keys that stay revoked and the people who stay
+    as they were changed since the backup; None: nothing was there, or nothing readable, to tell of any.
+    """
 
     manifest: Manifest
     aside: Path | None
+    changed: list[str] | None
 
 
 def restore(source: Path, settings: Settings, *, replace: bool) -> Restored:
@@ -67,6 +73,7 @@ def restore(source: Path, settings: Settings, *, replace: bool) -> Restored:
         swap = _Swap(home, staged)
         try:
             _stage(source, manifest, staged)
+            changed = _access_as_since(home, staged)
             for path in staged.rglob("*"):
                 give_to_owner_of(home, path)
             with _rows_in_place(settings, staged):
@@ -76,7 +83,7 @@ def restore(source: Path, settings: Settings, *, replace: bool) -> Restored:
             shutil.rmtree(staged, ignore_errors=True)
             raise
         swap.finish()
-    return Restored(manifest, swap.aside)
+    return Restored(manifest, swap.aside, changed)
 
 
 def require_no_half_restore(home: Path) -> None:
@@ -176,6 +183,19 @@ def _stage_images(source: Path, staged: Path) -> None:
             for each in chunk:
                 linked(source / contents.ARCHIVE / each.path, staged / contents.ARCHIVE / each.path)
             progress.tell("images put back, the last of them", int(after[:4], 16), 0x10000)
+
+
+def _access_as_since(home: Path, staged: Path) -> list[str] | None:
+    """Nobody is let in again whom the old contents let in no longer; the names. All sessions end."""
+    (staged / contents.KEYS / KEY_FILE).unlink(missing_ok=True)
+    if not (staged / contents.KEYS).is_dir():
+        return []
+    if not (home / contents.KEYS).is_dir():
+        return None
+    try:
+        return [*keep_revoked(home, staged), *keep_changed(home, staged)]
+    except AccessError:
+        return None
 
 
 @contextmanager

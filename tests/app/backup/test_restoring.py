@@ -5,11 +5,16 @@ import json
 import os
 import shutil
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
 
+from app.access.keys import create_key, read_keys, revoke_key
+from app.access.people import Role, add_person, change_role, read_people
+from app.access.principal import Scope
+from app.access.sessions import make_session_key
 from app.backup import restoring
 from app.backup.contents import read_manifest
 from app.backup.restoring import LOCK
@@ -91,6 +96,41 @@ def test_a_running_server_is_not_replaced(home, saved, capsys):
         assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
     assert "a server runs on" in capsys.readouterr().err
     assert state(home) == before
+
+
+@pytest.fixture
+def saved_with_access(home, tmp_path):
+    """A backup of a root with two keys and two people; the first of each lost something after it was made."""
+    keys = [create_key(home, name, [Scope.READ])[0] for name in ("lost", "kept")]
+    for name in ("Lost", "Kept"):
+        add_person(home, name, Role.ADMIN, "a password of the tests")
+    make_session_key(home)
+    take(load({}, {"home": home}), tmp_path / "with-access")
+    revoke_key(home, keys[0].id)
+    change_role(home, "Lost", Role.VIEWER)
+    create_key(home, "newer", [Scope.READ])
+    return tmp_path / "with-access"
+
+
+def access(home: Path) -> tuple[dict[str, str], dict[str, Role]]:
+    now = datetime.now(UTC)
+    return {key.name: key.state(now) for key in read_keys(home)}, {each.name: each.role for each in read_people(home)}
+
+
+def test_nobody_is_let_in_again_who_was_ended_after_the_backup(home, saved_with_access, capsys):
+    assert main(["restore", str(saved_with_access), "--home", str(home), "--replace"]) == 0
+    assert access(home) == ({"lost": "revoked", "kept": "valid"}, {"Lost": Role.VIEWER, "Kept": Role.ADMIN})
+    assert "left so: lost, Lost\n" in capsys.readouterr().err
+    # Who signed out since has no other trace than a file that is not put back.
+    assert not (home / "keys" / "session.key").exists()
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda keys: (keys / "keys.json").write_text("{")])
+def test_where_nothing_tells_who_was_ended_since_that_is_said(home, saved_with_access, capsys, damage):
+    damage(home / "keys")
+    assert main(["restore", str(saved_with_access), "--home", str(home), "--replace"]) == 0
+    assert access(home) == ({"lost": "valid", "kept": "valid"}, {"Lost": Role.ADMIN, "Kept": Role.ADMIN})
+    assert "is let in again" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root restores into the root of another user")
