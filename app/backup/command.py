@@ -22,7 +22,7 @@ from app.archive import ArchiveError
 from app.backup.checking import Findings
 from app.backup.contents import NAMED, BackupError
 from app.backup.restoring import restore
-from app.backup.taking import take
+from app.backup.taking import take, unsaved
 from app.backup.verifying import verify_backup, verify_root
 from app.settings import Settings, SettingsError, load
 from app.store.database import DatabaseError
@@ -102,10 +102,10 @@ def _restore(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     if restored.aside is not None:
         print(f"  what was there before is in {restored.aside}", file=sys.stderr)
+        if alone := ", ".join(unsaved(restored.aside)):
+            print(f"  of that, no backup has {alone}: move it back before you delete the rest", file=sys.stderr)
     if restored.changed is None:
-        print(
-            "  keys and people are as of then: whoever was revoked or disabled since is let in again", file=sys.stderr
-        )
+        print("  keys and people are as of then: who was revoked or disabled since is let in again", file=sys.stderr)
     elif restored.changed:
         print(f"  revoked or changed since, and left so: {', '.join(restored.changed)}", file=sys.stderr)
     for name, why in manifest.left_out.items():

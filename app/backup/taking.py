@@ -219,8 +219,12 @@ def _why_deleted(connection: Connection, digests: list[str]) -> dict[str, str]:
     return {row.digest: row.deleted_why for row in connection.execute(select(*columns).where(*deleted))}
 
 
-def _say_left_out(settings: Settings, taken: _Taken) -> None:
+def unsaved(home: Path) -> list[str]:
+    """What lies in a data root and is never a part of a backup, though nothing makes it anew."""
     saved = {contents.KEYS, contents.PLANT, contents.MODELS, contents.ARCHIVE, *MADE_ANEW, *IN_ITS_OWN_WAY}
-    for path in sorted(settings.home.iterdir()):
-        if path.name not in saved and not path.name.startswith("."):
-            taken.left_out[path.name] = "not a part of a backup; copy it yourself if it matters"
+    return [path.name for path in sorted(home.iterdir()) if path.name not in saved and not path.name.startswith(".")]
+
+
+def _say_left_out(settings: Settings, taken: _Taken) -> None:
+    for name in unsaved(settings.home):
+        taken.left_out[name] = "not a part of a backup; copy it yourself if it matters"

@@ -79,10 +79,13 @@ def test_a_root_that_has_something_is_left_alone(home, saved, capsys):
 
 def test_what_was_there_is_moved_aside_whole(home, saved, capsys):
     (home / "plant.toml").write_text("# newer\n")
+    (home / "runs").mkdir()
     before = state(home)
     assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 0
     (aside,) = home.glob("replaced-*")
-    assert str(aside) in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert str(aside) in told
+    assert "no backup has runs: move it back" in told
     assert state(aside) == before
     assert "newer" not in (home / "plant.toml").read_text()
     # And it can be done again: what was moved aside stays there.
