@@ -61,6 +61,12 @@ def faults_of_image(each: ImageFile, archived: Callable[[ImageFile], bytes | Non
     return None
 
 
+def faults_of_absence(file: Path, archive: str) -> Iterator[str]:
+    """Without a record nothing can be missing from it, unless it is the record that is missing."""
+    if any(Path(archive).glob("??/*")):
+        yield f"{file} is missing, and there are images in {archive}"
+
+
 def faults_of_images(connection: Connection, archive: Path, progress: Progress) -> Iterator[str]:
     """Of a backup's images: all that its rows name have to be there."""
 

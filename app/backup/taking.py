@@ -12,9 +12,11 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from app.archive import Archive, open_archive
 from app.backup import contents
+from app.backup.checking import faults_of_absence
 from app.backup.contents import BackupError, ImageFile, Images, Manifest
 from app.backup.frozen import reading_frozen, sealed
 from app.backup.progress import Progress
+from app.backup.restoring import require_no_half_restore
 from app.backup.snapshot import row_counts, snapshot
 from app.backup.staging import appearing, copied, copied_tree, linked
 from app.retention import used_bytes
@@ -73,6 +75,7 @@ def take(settings: Settings, target: Path) -> tuple[Manifest, list[str]]:
     home, target = settings.home.resolve(), target.absolute()
     if not home.is_dir():
         raise BackupError(f"there is no data root {home}; name it with --home or STEELSIGHT_HOME")
+    require_no_half_restore(home)
     if target.exists() or target.is_symlink():
         raise BackupError(f"{target} exists, and nothing is ever overwritten: name a folder that does not exist yet")
     if target.resolve().is_relative_to(home):
@@ -126,8 +129,12 @@ def _add(taken: _Taken, below: str, files: Iterable[tuple[Path, FileEntry]]) -> 
 
 def _record(settings: Settings, taken: _Taken, progress: Progress) -> None:
     with closing(database_of(settings)) as record:
-        if settings.record == "off" or (record.file is not None and not record.file.exists()):
-            taken.left_out["record"] = "nothing was ever recorded below this data root"
+        if settings.record == "off":
+            taken.left_out["record"] = "STEELSIGHT_RECORD is off"
+            return
+        if record.file is not None and not record.file.exists():
+            taken.left_out["record"] = "there is none"
+            taken.faults.extend(faults_of_absence(record.file, settings.archive))
             return
         with closing(open_archive(settings.archive)) as archive:
             file = taken.folder / contents.RECORD

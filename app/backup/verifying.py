@@ -14,10 +14,18 @@ from sqlalchemy.exc import DBAPIError
 
 from app.archive import FOLDERS, SETTLED, Archive, ArchiveError, open_archive
 from app.backup import contents
-from app.backup.checking import AT_ONCE, Findings, faults_of_image, faults_of_images, faults_of_sqlite
+from app.backup.checking import (
+    AT_ONCE,
+    Findings,
+    faults_of_absence,
+    faults_of_image,
+    faults_of_images,
+    faults_of_sqlite,
+)
 from app.backup.contents import BackupError, ImageFile, faults_of_files, read_manifest
 from app.backup.frozen import reading_frozen
 from app.backup.progress import Progress
+from app.backup.restoring import require_no_half_restore
 from app.backup.snapshot import row_counts
 from app.orphans import orphans
 from app.settings import Settings
@@ -48,15 +56,13 @@ def verify_root(settings: Settings) -> Findings:
     findings, progress = Findings(), Progress()
     if not settings.home.is_dir():
         raise BackupError(f"there is no data root {settings.home}; name it with --home or STEELSIGHT_HOME")
+    require_no_half_restore(settings.home)
     _check_models(settings.models, findings)
     if settings.record == "off":
         return findings
     with closing(database_of(settings)) as record:
         if record.file is not None and not record.file.exists():
-            # Without a record nothing can be missing from it, unless it is the record that is missing.
-            archived = Path(settings.archive)
-            if any(archived.glob("??/*")):
-                findings.add("database", [f"{record.file} is missing, and there are images in {archived}"])
+            findings.add("database", faults_of_absence(record.file, settings.archive))
             return findings
         try:
             _check_record(record, findings, progress)

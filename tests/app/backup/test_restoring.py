@@ -222,7 +222,7 @@ def fails_at_models(monkeypatch):
     return failing
 
 
-def test_a_restore_that_is_killed_between_its_renames_starts_no_server(home, saved, fails_at_models, capsys):
+def test_a_restore_that_is_killed_between_its_renames_is_neither_served_nor_saved(home, saved, fails_at_models, capsys):
     before = rows(home / "record.db")
     with fails_at_models(killed):
         child = os.fork()
@@ -233,10 +233,11 @@ def test_a_restore_that_is_killed_between_its_renames_starts_no_server(home, sav
                 os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     capsys.readouterr()
-    served = app("serve", "--port", "0", home=home)
-    assert served.returncode == 1
-    assert served.stderr.startswith("error: a restore into")
-    assert served.stderr.count("\n") == 1
+    for command in (["serve", "--port", "0"], ["backup", saved.with_name("half")], ["verify"]):
+        refused = app(*command, home=home)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("error: a restore into")
+        assert refused.stderr.count("\n") == 1
     # Nor after another one that fails.
     with fails_at_models(busy):
         assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1

@@ -214,10 +214,16 @@ def test_a_root_without_a_record(tmp_path, tiny_models, capsys):
     home.mkdir()
     shutil.copytree(tiny_models, home / "models")
     assert main(["backup", str(tmp_path / "saved"), "--home", str(home)]) == 0
-    assert "nothing was ever recorded" in capsys.readouterr().err
+    assert "record: there is none" in capsys.readouterr().err
     assert main(["restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new")]) == 0
     assert main(["verify", "--home", str(tmp_path / "new"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["checked"]["models"] == 2
+
+
+def test_a_record_that_is_gone_is_no_good_backup(home, tmp_path, capsys):
+    (home / "record.db").unlink()
+    assert main(["backup", str(tmp_path / "saved"), "--home", str(home)]) == 1
+    assert "record.db is missing, and there are images" in capsys.readouterr().err
 
 
 def test_rows_that_say_removed_have_no_file(home, tmp_path):
