@@ -73,9 +73,6 @@ def _run(work: Work, arguments: argparse.Namespace) -> int:
 
 def _backup(settings: Settings, arguments: argparse.Namespace) -> int:
     manifest, faults = take(settings, arguments.target)
-    with audited(settings, system_user()) as note:
-        counts = {"inspections": manifest.rows.get("inspections", 0), "images": manifest.images.count}
-        note("data.backup", str(arguments.target.absolute()), counts)
     for name, why in manifest.left_out.items():
         print(f"  left out: {name}: {why}", file=sys.stderr)
     for fault in faults:
@@ -87,6 +84,10 @@ def _backup(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     if arguments.target.stat().st_dev == settings.home.stat().st_dev:
         print("  on the data root's own disk: copy it to another, or it is lost with that one", file=sys.stderr)
+    # Last: the backup is there, whatever becomes of its line.
+    with audited(settings, system_user()) as note:
+        counts = {"inspections": manifest.rows.get("inspections", 0), "images": manifest.images.count}
+        note("data.backup", str(arguments.target.absolute()), counts)
     if lost := manifest.images.lost:
         return _fail(f"{lost} images were lost before this backup; `python -m app verify` names them", EXIT_FAULT)
     return EXIT_FAULT if faults else EXIT_DONE

@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from sqlalchemy import select, update
 
@@ -218,6 +219,20 @@ def test_a_root_without_a_record(tmp_path, tiny_models, capsys):
     assert main(["restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new")]) == 0
     assert main(["verify", "--home", str(tmp_path / "new"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["checked"]["models"] == 2
+
+
+def test_a_backup_is_told_of_though_its_line_cannot_be_written(saved, tmp_path, empty_postgresql, monkeypatch, capsys):
+    """As from a standby server, which only reads."""
+    monkeypatch.setenv("DATABASE_URL", empty_postgresql)
+    assert main(["restore", str(saved), "--home", str(tmp_path / "new")]) == 0
+    with psycopg.connect(empty_postgresql, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET default_transaction_read_only = on")
+    capsys.readouterr()
+    assert main(["backup", str(tmp_path / "again"), "--home", str(tmp_path / "new")]) == 1
+    told = capsys.readouterr().err
+    assert "12 inspections, 12 images" in told
+    assert "error: the audit log cannot be written" in told
+    assert not verify_backup(tmp_path / "again").counts
 
 
 def test_a_record_that_is_gone_is_no_good_backup(home, tmp_path, capsys):
