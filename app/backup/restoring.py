@@ -186,16 +186,19 @@ def _stage_images(source: Path, staged: Path) -> None:
 
 
 def _access_as_since(home: Path, staged: Path) -> list[str] | None:
-    """Nobody is let in again whom the old contents let in no longer; the names. All sessions end."""
+    """Nobody is let in again whom the old contents let in no longer, those of earlier restores among them; the names.
+
+    All sessions end.
+    """
     (staged / contents.KEYS / KEY_FILE).unlink(missing_ok=True)
     if not (staged / contents.KEYS).is_dir():
         return []
-    if not (home / contents.KEYS).is_dir():
-        return None
+    known = [root for root in (home, *home.glob(f"{ASIDE}*")) if (root / contents.KEYS).is_dir()]
     try:
-        return [*keep_revoked(home, staged), *keep_changed(home, staged)]
+        changed = [name for root in known for name in (*keep_revoked(root, staged), *keep_changed(root, staged))]
     except AccessError:
         return None
+    return changed if known else None
 
 
 @contextmanager
@@ -250,8 +253,8 @@ class _Swap:
                 path.rename(target)
             except OSError as error:
                 raise BackupError(
-                    f"{path} cannot be moved to {target} ({error.strerror}), as a disk or a mount of its own cannot: "
-                    "unmount it first, or name another data root with --home; nothing was changed"
+                    f"{path} cannot be moved to {target} ({error.strerror}); nothing was changed. A disk or a mount of "
+                    "its own has to be unmounted first; or name another data root with --home"
                 ) from error
         if self.aside is not None:
             sync_folder(self.aside)

@@ -120,7 +120,11 @@ def access(home: Path) -> tuple[dict[str, str], dict[str, Role]]:
     return {key.name: key.state(now) for key in read_keys(home)}, {each.name: each.role for each in read_people(home)}
 
 
-def test_nobody_is_let_in_again_who_was_ended_after_the_backup(home, saved_with_access, capsys):
+@pytest.mark.parametrize("moved", [False, True], ids=["", "and a restore was killed since"])
+def test_nobody_is_let_in_again_who_was_ended_after_the_backup(home, saved_with_access, capsys, moved):
+    if moved:
+        (home / "replaced-1").mkdir()
+        (home / "keys").rename(home / "replaced-1" / "keys")
     assert main(["restore", str(saved_with_access), "--home", str(home), "--replace"]) == 0
     assert access(home) == ({"lost": "revoked", "kept": "valid"}, {"Lost": Role.VIEWER, "Kept": Role.ADMIN})
     assert "left so: lost, Lost\n" in capsys.readouterr().err
@@ -266,7 +270,7 @@ def test_a_root_with_an_archive_on_a_disk_of_its_own_is_left_as_it_was(home, sav
         before = state(home)
         assert main(["restore", str(saved), "--home", str(home), "--replace"]) == 1
         told = capsys.readouterr().err
-        assert "unmount it first" in told
+        assert "has to be unmounted" in told
         assert told.count("\n") == 1
         assert state(home) == before
 
