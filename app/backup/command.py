@@ -8,6 +8,7 @@ import argparse
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from app.store.database import DatabaseError
 from model.errors import SteelsightError
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+# What SQLite needs to open a record that no server has open, amply.
+BESIDE_BYTES = 1 << 20
 HOME = "the data root; STEELSIGHT_HOME unless set, else var"
 
 Work = Callable[[Settings, argparse.Namespace], int]
@@ -68,7 +71,7 @@ def _run(work: Work, arguments: argparse.Namespace) -> int:
     except (BackupError, DatabaseError, ArchiveError, AccessError, SteelsightError) as error:
         return _fail(str(error), EXIT_FAULT)
     except (OSError, DBAPIError, dbapi2.Error) as error:
-        return _fail(_said(error), EXIT_FAULT)
+        return _fail(_said(error, settings.home), EXIT_FAULT)
 
 
 def _backup(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -142,10 +145,12 @@ def _tell(found: Findings, what: str) -> None:
     print(f"{what}: checked {checked}; {found.counts.total() or 'nothing'} found", file=sys.stderr)
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception, home: Path) -> str:
     said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     if isinstance(error, OSError) and error.filename is not None:
         said = f"{error.filename}: {error.strerror}"
+    if not isinstance(error, OSError) and home.exists() and shutil.disk_usage(home).free < BESIDE_BYTES:
+        return f"the disk of {home} is full, and SQLite writes beside a record even to read it ({said}); make room"
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "disk is full" in said:
         return f"the disk is full ({said}); nothing was left there"
     return said

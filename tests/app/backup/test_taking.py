@@ -1,5 +1,6 @@
 """What a backup holds, and that there is none unless it is whole."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -186,6 +187,17 @@ def test_a_full_disk_is_one_clear_line(home, tmp_path, capsys, size, says):
         assert says in told
         assert told.count("\n") == 1
         assert list(disk.iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")
+def test_a_full_disk_of_the_data_root_is_not_taken_for_the_backups_own(home, tmp_path, capsys):
+    with small_disk(tmp_path / "disk", "8m"):
+        full = shutil.copytree(home, tmp_path / "disk" / "home")
+        with (tmp_path / "disk" / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        assert main(["backup", str(tmp_path / "saved"), "--home", str(full)]) == 1
+        assert f"the disk of {full} is full" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root mounts another disk")
