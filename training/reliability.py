@@ -6,7 +6,7 @@ from pydantic import Field
 
 from model.artifact import Interval, Record
 from model.tiling import Probabilities
-from training.rates import rate
+from training.rates import MIN_GROUPS, rate
 
 Labels = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.str_]
@@ -15,8 +15,6 @@ Groups = npt.NDArray[np.str_]
 MAX_BINS = 15
 MIN_TILES_A_BIN = 20
 RESAMPLES = 1000
-# As everywhere: percentiles over fewer groups say little, and no interval is better than a wrong one.
-MIN_GROUPS = 5
 
 
 class ReliabilityBin(Record):

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.artifact import Interval
-from training.rates import CONFIDENCE
+from training.rates import CONFIDENCE, MIN_GROUPS
 
 Values = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
-# Drawn from fewer groups, or with fewer usable draws, percentiles say little: no interval is better than a wrong one.
-MIN_GROUPS = 5
+# With fewer usable draws, how far they spread says little.
 MIN_RESAMPLES = 100
 # Draws weighted at a time. Fixed, so that two sets of tiles with the same groups see the same draws; with
 # 10,000 tiles an array of such a chunk is 2 MB and stays near the processor's caches.

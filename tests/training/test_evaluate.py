@@ -7,8 +7,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from model.verdict import Thresholds
 from training.evaluate import by_class, by_group, by_size, confusion, evaluate, recall_at_false_calls, rows
 from training.ranking import Scores, detection, figures
-from training.rates import clopper_pearson
-from training.resampling import MIN_GROUPS, Draws
+from training.rates import MIN_GROUPS, clopper_pearson
+from training.resampling import Draws
 
 THRESHOLDS = Thresholds(review=0.5, defect=0.8)
 FIGURES = {

@@ -1,5 +1,7 @@
 """Intervals of shares cover the truth as often as they say, when tiles come in groups."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,14 +42,44 @@ def test_one_group_says_next_to_nothing():
     assert found.high > 0.95
 
 
-def test_it_covers_the_truth_in_groups_that_differ():
+@pytest.mark.parametrize("sizes", [(5,) * 20, (1,) * 20, (200, *[5] * 19)], ids=["alike", "one tile each", "one large"])
+def test_a_first_hit_never_makes_the_rest_look_surer(sizes):
+    """2 escaped tiles of one surface once gave an upper limit of 3 % where none at all gave 17 %."""
+    group = np.repeat(np.arange(20), sizes).astype(str)
+    limits = [rate(np.isin(np.arange(len(group)), len(group) - 1 - np.arange(hits)), group).high for hits in range(5)]
+    assert limits == sorted(limits)
+
+
+def test_where_groups_are_counted_the_interval_is_exact():
+    hit = np.arange(27) < 23
+    exact = binomtest(23, 27).proportion_ci(0.95, "exact")
+    found = rate(hit, np.arange(27).astype(str))
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
+def covered(share: float, alike: float, sizes: Callable[[np.random.Generator], np.ndarray], plants: int = 400) -> int:
+    """In how many plants the interval holds the true share. alike: correlation of the tiles of a group."""
     rng = np.random.default_rng(5)
-    covered = 0
-    for _ in range(400):
-        share = rng.beta(1, 9, 40)
-        size = rng.integers(1, 30, 40)
-        hit = rng.random(size.sum()) < np.repeat(share, size)
-        found = rate(hit, np.repeat(np.arange(40), size).astype(str))
-        covered += found.low <= 0.1 <= found.high
+    found = 0
+    for _ in range(plants):
+        size = sizes(rng)
+        of_group = rng.beta(*(np.array([share, 1 - share]) * (1 - alike) / alike), len(size))
+        hit = rng.random(size.sum()) < np.repeat(of_group, size)
+        interval = rate(hit, np.repeat(np.arange(len(size)), size).astype(str))
+        found += interval.low <= share <= interval.high
+    return found
+
+
+@pytest.mark.parametrize(
+    ("share", "alike", "sizes"),
+    [
+        pytest.param(0.1, 0.09, lambda rng: rng.integers(1, 30, 40), id="40 groups of 1 to 29 tiles"),
+        pytest.param(0.3, 0.1, lambda rng: np.array([500, *[10] * 11]), id="one group of 500 beside 11 of 10"),
+        pytest.param(0.05, 0.5, lambda rng: np.array([500, *[10] * 39]), id="one group of 500 beside 39 of 10"),
+        pytest.param(0.3, 0.1, lambda rng: 1 + rng.lognormal(2.5, 1.2, 8).astype(int), id="8 very unequal groups"),
+        pytest.param(0.05, 0.5, lambda rng: np.full(12, 20), id="hits in few groups"),
+    ],
+)
+def test_it_covers_the_truth_in_groups_that_differ(share, alike, sizes):
     # 95 % promised; 400 draws of that fall below 366 once in 1,000.
-    assert covered >= 366
+    assert covered(share, alike, sizes) >= 366
