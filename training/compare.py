@@ -21,7 +21,7 @@ from training.errors import DataFault
 from training.evaluate import Examination, named_metrics, score_figures
 from training.ranking import Labels, figures
 from training.report import MEANINGS, environment
-from training.resampling import Draws, Values, interval
+from training.resampling import Draws, Values, difference
 
 PAGE, FIGURES = "comparison.html", "comparison.json"
 VERDICTS = np.array(["ok", "review", "defect"])
@@ -105,8 +105,8 @@ def compare(a: Examination, b: Examination) -> Comparison:
     metrics = {}
     # A figure of classes is not defined where no tile shows a class that the versions know, and is then left out.
     for name in (name for name in of_a if all(name in found for found in (of_b, alone_a, alone_b))):
-        difference = interval(of_b[name] - of_a[name], groups)
-        metrics[name] = Difference(alone_a[name], alone_b[name], difference, _shown(name, difference))
+        apart = difference(of_b[name] - of_a[name], groups)
+        metrics[name] = Difference(alone_a[name], alone_b[name], apart, _shown(name, apart))
     return Comparison(a, b, metrics)
 
 

@@ -1,7 +1,8 @@
 """Probabilities and labels -> figures with intervals, over all tiles and for each defect class, size and group.
 
-Figures are counted over tiles; 95 % intervals know groups: a percentile bootstrap over groups for what ranks tiles,
-Clopper-Pearson on the number of tiles that the groups are worth for rates, and on groups where groups are counted.
+Figures are counted over tiles; 95 % intervals know groups. They are Clopper-Pearson: of rates on the number of tiles
+that the groups are worth, of what ranks tiles or names classes on the number of trials that vary as much as draws of
+whole groups, and on groups where groups are counted.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,9 +19,9 @@ from training.class_figures import Named, class_figures
 from training.classes import Kinds, tile_kinds
 from training.dataset import TileSet
 from training.ranking import FALSE_CALLS, RECALLS, Labels, Scores, detection
-from training.rates import clopper_pearson, rate
+from training.rates import rate
 from training.reliability import Groups, reliability
-from training.resampling import Draws, Values, interval
+from training.resampling import Draws, Values, share
 from training.scan import Record
 
 # Upper ends, in masked pixels of the tile: a doubling of a defect's diameter each.
@@ -175,7 +176,7 @@ def named_metrics(named: Named, seed: int) -> dict[str, Interval]:
     found = class_figures(named, Draws.of(named.group, seed)).overall
     groups = dict.fromkeys(found, len(np.unique(named.group)))
     groups["defect_class_accuracy"] = len(np.unique(named.group[named.true > 0]))
-    return {name: _recall(values, groups[name]) for name, values in found.items() if np.isfinite(values[0])}
+    return {name: share(values, groups[name]) for name, values in found.items() if np.isfinite(values[0])}
 
 
 def class_rows(named: Named, seed: int) -> tuple[Row, ...]:
@@ -188,7 +189,7 @@ def class_rows(named: Named, seed: int) -> tuple[Row, ...]:
             "recall": (found.recall[name], len(np.unique(shown))),
             "precision": (found.precision[name], len(np.unique(called))),
         }
-        metrics = {figure: _recall(values, groups) for figure, (values, groups) in figures.items() if groups}
+        metrics = {figure: share(values, groups) for figure, (values, groups) in figures.items() if groups}
         table.append(Row(name, len(shown), len(np.unique(shown)), metrics))
     return tuple(table)
 
@@ -283,20 +284,10 @@ def _row(scores: Scores, name: str, chosen: Labels, values: Mapping[str, Values]
     groups = scores.groups(chosen)
     # These weigh defects against ok tiles, and one ok surface says as little of the next as one defect does.
     fewer = min(groups, scores.groups(~scores.defect))
-    metrics = {figure: interval(values[figure], fewer) for figure in ("auroc", "average_precision")}
-    metrics |= {figure: _recall(values[figure], fewer) for figure in RECALLS}
+    metrics = {figure: share(values[figure], fewer) for figure in ("auroc", "average_precision", *RECALLS)}
     metrics["escape_rate"] = rate(verdict < 1, group)
     metrics["escape_rate_at_defect"] = rate(verdict < 2, group)
     return Row(name, int(chosen.sum()), groups, metrics)
-
-
-def _recall(values: Values, groups: int) -> Interval:
-    """Where all or no defects are found every draw says so again; the limits then are those of as many groups."""
-    value = float(values[0])
-    if value not in {0.0, 1.0}:
-        return interval(values, groups)
-    low, high = clopper_pearson(value, groups)
-    return Interval(value=value, low=low, high=high)
 
 
 def _groups_with(scores: Scores, shown: Labels, failed: Labels) -> Interval:
