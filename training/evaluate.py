@@ -175,6 +175,10 @@ def named_metrics(named: Named, seed: int) -> dict[str, Interval]:
         return {}
     found = class_figures(named, Draws.of(named.group, seed)).overall
     groups = dict.fromkeys(found, len(np.unique(named.group)))
+    # Every class weighs the same in it, so that it is known as badly as the one of which fewest groups are there.
+    groups["balanced_class_accuracy"] = min(
+        len(np.unique(named.group[named.true == number])) for number in np.unique(named.true)
+    )
     groups["defect_class_accuracy"] = len(np.unique(named.group[named.true > 0]))
     return {name: share(values, groups[name]) for name, values in found.items() if np.isfinite(values[0])}
 

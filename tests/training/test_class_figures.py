@@ -67,6 +67,14 @@ def test_intervals_count_groups_and_not_tiles():
     assert twice == once
 
 
+def test_the_mean_over_classes_is_known_as_badly_as_the_rarest_of_them():
+    true, probabilities, group = sample()
+    rare = (true == 3) & (group != group[true == 3][0])
+    found = class_metrics(KINDS[true][~rare], probabilities[~rare], CLASSES, group[~rare], seed=0)
+    assert found["balanced_class_accuracy"].low is None
+    assert found["class_accuracy"].low is not None
+
+
 def test_a_folder_without_ok_tiles_has_figures_too():
     true, probabilities, group = sample()
     defect = true > 0
