@@ -41,6 +41,7 @@ from training.run import compare_versions, evaluate_version, train
 from training.scan import Record, as_text, fingerprint, scan
 from training.teacher import require_teacher
 from training.validate import check
+from training.wording import figure
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -284,7 +285,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         difference = each.difference
         span = "" if difference.low is None else f"  ({difference.low:+.3f} to {difference.high:+.3f})"
         shown = f"  b is {each.shown}" if each.shown else ""
-        values = f"{each.a.value:.3f} {each.b.value:.3f} {difference.value:+.3f}"
+        values = f"{figure(each.a.value)} {figure(each.b.value)} {difference.value:+.3f}"
         print(f"{name:>27}: {values}{span}{shown}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(found.summary()))
@@ -342,12 +343,13 @@ def _tell(finding: Finding) -> None:
 def _report(outcome: Outcome, as_json: bool) -> None:
     print(f"on {outcome.tiles} tiles of {outcome.groups} groups:", file=sys.stderr)
     for name, interval in outcome.metrics.items():
-        span = "" if interval.low is None else f"  ({interval.low:.3f} to {interval.high:.3f})"
-        print(f"{name:>27}: {interval.value:.3f}{span}", file=sys.stderr)
+        limits = [figure(end) for end in (interval.low, interval.high) if end is not None]
+        span = f"  ({' to '.join(limits)})" if limits else ""
+        print(f"{name:>27}: {figure(interval.value)}{span}", file=sys.stderr)
     folds = outcome.cross_validation
     if folds:
         name = "auroc" if "auroc" in folds["mean"] else "class_accuracy"
-        each = ", ".join(f"{fold[name]['value']:.3f}" for fold in folds["folds"])
+        each = ", ".join(figure(fold[name]["value"]) for fold in folds["folds"])
         mean, spread = folds["mean"][name], folds["spread"][name]
         print(f"{name} of each fold alone: {each} (mean {mean:.3f}, standard deviation {spread:.3f})", file=sys.stderr)
     if as_json:

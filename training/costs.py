@@ -10,6 +10,7 @@ from model.verdict import Thresholds
 from training.errors import UsageFault
 from training.rates import rate
 from training.threshold import Groups, Labels, require_scored
+from training.wording import percent, percent_of, probability
 
 Costs = npt.NDArray[np.float64]
 
@@ -130,21 +131,14 @@ def _require_costs(
 
 
 def _sentence(found: CostThresholds) -> str:
-    share = f"{100 * found.defect_share:.3g} % defect tiles "
+    review, defect = probability(found.thresholds.review), probability(found.thresholds.defect)
+    share = f"{percent(found.defect_share)} defect tiles "
     share += (
         "on the line" if found.stated else "as in the data, which hold far more than a line (state --line-defect-share)"
     )
     return (
-        f"The cheapest thresholds, with {share}: review from {found.thresholds.review:.4g} and defect from "
-        f"{found.thresholds.defect:.4g} cost {found.cost:.4g} a tile on average; passing everything would cost "
-        f"{found.cost_passing_all:.4g}, calling everything a defect {found.cost_calling_all:.4g}. Of the tiles at hand "
-        f"{_span(found.escape_rate)} of the defects escape and {_span(found.overkill)} of the ok tiles are called. "
-        "Nothing is certified about escapes."
+        f"The cheapest thresholds, with {share}: review from {review} and defect from {defect} cost {found.cost:.4g} a "
+        f"tile on average; passing everything would cost {found.cost_passing_all:.4g}, calling everything a defect "
+        f"{found.cost_calling_all:.4g}. Of the tiles at hand {percent_of(found.escape_rate)} of the defects escape and "
+        f"{percent_of(found.overkill)} of the ok tiles are called. Nothing is certified about escapes."
     )
-
-
-def _span(share: Interval) -> str:
-    value = f"{100 * share.value:.3g} %"
-    if share.low is None or share.high is None:
-        return value
-    return f"{value} ({100 * share.low:.3g} to {100 * share.high:.3g} %)"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.artifact import Manifest
+from training.wording import figure, percent, probability, words
 
 # Below so many groups showing defects, the interval of an escape rate of 0 reaches past 6 %.
 FEW_GROUPS = 60
@@ -62,8 +63,8 @@ def _use(manifest: Manifest) -> str:
         [
             "## Intended use",
             "Finding surface defects of steel on frames from line cameras, and sorting frames into `ok`, `review` and "
-            f"`defect`. {larger}. A tile is for review from a defect probability of {thresholds.review:.4f} and a "
-            f"defect from {thresholds.defect:.4f}.",
+            f"`defect`. {larger}. A tile is for review from a defect probability of {probability(thresholds.review)} "
+            f"and a defect from {probability(thresholds.defect)}.",
             *(["", cell(said)] if (said := manifest.training.get("thresholds", {}).get("sentence")) else []),
             "",
             "Not intended: other materials, cameras, resolutions or lighting than those of the data below; measuring "
@@ -110,7 +111,7 @@ def _folds(crossed: Mapping[str, Any]) -> list[str]:
 
 def _figures(found: Mapping[str, Any]) -> str:
     lines = ["## Figures", "| figure | value | 95 % interval |", "|---|---|---|"]
-    lines += [f"| {cell(name)} | {each['value']:.3f} | {_span(each)} |" for name, each in found["metrics"].items()]
+    lines += [f"| {cell(name)} | {figure(each['value'])} | {_span(each)} |" for name, each in found["metrics"].items()]
     lines += [
         "",
         "Counted over tiles; intervals over groups.",
@@ -119,7 +120,7 @@ def _figures(found: Mapping[str, Any]) -> str:
     ]
     lines += ["|---|---|---|---|---|"]
     for row in found["by_defect_class"]:
-        auroc, escape = (f"{row['metrics'][name]['value']:.3f}" for name in ("auroc", "escape_rate"))
+        auroc, escape = (figure(row["metrics"][name]["value"]) for name in ("auroc", "escape_rate"))
         lines.append(
             f"| {cell(row['name'])} | {row['tiles']} | {row['groups']} | {auroc} ({_span(row['metrics']['auroc'])}) "
             f"| {escape} ({_span(row['metrics']['escape_rate'])}) |"
@@ -133,7 +134,7 @@ def _classes(classes: Mapping[str, Any]) -> str:
     lines += ["| class | tiles | groups | recall | precision |", "|---|---|---|---|---|"]
     for row in classes["table"]:
         told = (row["metrics"].get(name) for name in ("recall", "precision"))
-        shares = " | ".join(f"{each['value']:.3f} ({_span(each)})" if each else "none" for each in told)
+        shares = " | ".join(f"{figure(each['value'])} ({_span(each)})" if each else "none" for each in told)
         lines.append(f"| {cell(row['name'])} | {row['tiles']} | {row['groups']} | {shares} |")
     names = list(classes["confusion"])
     lines += ["", f"| the tile is | {' | '.join(f'named {cell(name)}' for name in names)} |"]
@@ -147,18 +148,16 @@ def _classes(classes: Mapping[str, Any]) -> str:
 def _limits(found: Mapping[str, Any]) -> str:
     lines = ["## Limits"]
     metrics = found["metrics"]
-    weakest = max(found["by_defect_class"], key=lambda row: row["metrics"]["escape_rate"]["value"])
-    lines.append(
-        f"- {metrics['escape_rate']['value']:.1%} of all defect tiles escape; {cell(weakest['name'])} is passed "
-        f"most often: {weakest['metrics']['escape_rate']['value']:.1%} of its {weakest['tiles']} tiles."
-    )
-    base, *changed = found["robustness"]
-    worst = min(changed, key=lambda row: row["metrics"]["auroc"]["value"])
-    lines.append(
-        f"- Of the changes tried, {worst['change']} ({worst['level']}) costs most: AUROC "
-        f"{base['metrics']['auroc']['value']:.3f} becomes {worst['metrics']['auroc']['value']:.3f}, overkill "
-        f"{base['metrics']['overkill_rate']['value']:.3f} becomes {worst['metrics']['overkill_rate']['value']:.3f}."
-    )
+    if metrics["escape_rate"]["value"]:
+        weakest = max(found["by_defect_class"], key=lambda row: row["metrics"]["escape_rate"]["value"])
+        all_of_them, its = (percent(each["metrics"]["escape_rate"]["value"]) for each in (found, weakest))
+        lines.append(
+            f"- {all_of_them} of all defect tiles escape; {cell(weakest['name'])} is passed most often: {its} of its "
+            f"{weakest['tiles']} tiles."
+        )
+    else:
+        lines.append(f"- None of the {found['defect_tiles']} defect tiles escapes.")
+    lines.append(_under_changes(*found["robustness"]))
     showing = sum(1 for row in found["by_group"] if row["defects"])
     if showing < FEW_GROUPS:
         lines.append(
@@ -169,6 +168,17 @@ def _limits(found: Mapping[str, Any]) -> str:
         "- Defect classes that are not in the table above were not measured. Nothing here is known about them."
     )
     return "\n".join(lines)
+
+
+def _under_changes(unchanged: Mapping[str, Any], *changed: Mapping[str, Any]) -> str:
+    """What becomes of each figure under the change that costs it most: one that ranks as before may pass everything."""
+    told = []
+    for figure_of, worst in (("auroc", min), ("escape_rate", max), ("overkill_rate", max)):
+        values = [row["metrics"][figure_of]["value"] for row in changed]
+        row = changed[values.index(worst(values))]
+        before, after = (figure(each["metrics"][figure_of]["value"]) for each in (unchanged, row))
+        told.append(f"{words(figure_of)} {before} becomes {after} ({row['change']}, {row['level']})")
+    return f"- At worst, under the changes tried: {'; '.join(told)}."
 
 
 def _upper_without_escape(groups: int) -> float:
@@ -183,4 +193,4 @@ def _upper_without_escape(groups: int) -> float:
 def _span(interval: Mapping[str, Any]) -> str:
     if interval["low"] is None:
         return "too few groups"
-    return f"{interval['low']:.3f} to {interval['high']:.3f}"
+    return f"{figure(interval['low'])} to {figure(interval['high'])}"

@@ -32,6 +32,7 @@ from training.model_card import model_card
 from training.reliability import Reliability, reliability
 from training.resampling import Draws
 from training.robustness import robustness
+from training.wording import figure, percent, probability, words
 
 PAGE, FIGURES, CARD = "report.html", "report.json", "model-card.md"
 # Groups without errors fill a page and say nothing; the JSON lists every group.
@@ -116,18 +117,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["figure"] = lambda value: f"{value:.3f}"
+    made.filters |= {"figure": figure, "percent": percent, "probability": probability}
     made.filters["words"] = words
     return made
-
-
-def words(name: str) -> str:
-    """A figure's key as a reader sees it.
-
-    >>> words("recall_at_5pct_false_calls"), words("auroc")
-    ('recall at 5 % false calls', 'AUROC')
-    """
-    return "AUROC" if name == "auroc" else name.replace("pct", " %").replace("_", " ")
 
 
 def _page(examination: Examination, found: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from model.tiling import Probabilities
 from model.verdict import Thresholds
 from training.errors import DataFault, UsageFault
 from training.rates import rate
+from training.wording import percent, percent_of, probability
 
 Labels = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.str_]
@@ -238,23 +239,16 @@ def _require_shares(**shares: float) -> None:
 
 
 def _sentence(found: CertifiedThresholds) -> str:
-    cost = (
-        f"Reviewing from {found.thresholds.review:.4g} calls {_percent(found.overkill.value)} of the ok tiles "
-        f"({_percent(found.overkill.low)} to {_percent(found.overkill.high)})."
-    )
+    cost = f"Reviewing from {probability(found.thresholds.review)} calls {percent_of(found.overkill)} of the ok tiles."
     proof = (
-        f"at most {_percent(found.escape_bound)} of the defects ({found.escape_of.value}s) escape, with "
-        f"{_percent(found.confidence)} confidence"
+        f"at most {percent(found.escape_bound)} of the defects ({found.escape_of.value}s) escape, with "
+        f"{percent(found.confidence)} confidence"
     )
     seen = f"{found.escaped_groups} escapes among {found.defect_groups} independent defects"
     if found.certified:
         return f"Certified: {proof} ({seen}). {cost}"
     return (
         f"Not certified: with 0 escapes, at least {found.groups_needed} independent defects are needed to certify "
-        f"{_percent(found.max_escape)} at {_percent(found.confidence)}: {found.defect_groups} are there, "
+        f"{percent(found.max_escape)} at {percent(found.confidence)}: {found.defect_groups} are there, "
         f"{found.groups_needed - found.defect_groups} more are needed. What they prove is that {proof} ({seen}). {cost}"
     )
-
-
-def _percent(share: float | None) -> str:
-    return "?" if share is None else f"{100 * share:.3g} %"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from model.image import decode
 from model.tiling import Fit
+from model.verdict import Thresholds
 from training.evaluate import evaluate
 from training.galleries import (
     AGAINST,
@@ -172,6 +173,27 @@ def test_nothing_wrong_shows_empty_galleries(examination, tmp_path):
     found = write_report(tmp_path, perfect)
     assert found["worst_escapes"] == found["worst_false_calls"] == []
     assert (tmp_path / PAGE).read_text().count("<p>None.</p>") == 2
+    assert f"- None of the {found['defect_tiles']} defect tiles escapes." in (tmp_path / CARD).read_text()
+
+
+def test_the_card_tells_of_each_figure_the_change_that_costs_it_most(report):
+    found = json.loads((report / FIGURES).read_text())
+    unchanged, *changed = found["robustness"]
+    (told,) = re.findall("^- At worst, under the changes tried: .*$", (report / CARD).read_text(), re.MULTILINE)
+    for name, said, worst in (("auroc", "AUROC", min), ("escape_rate", "escape rate", max)):
+        row = worst(changed, key=lambda row: row["metrics"][name]["value"])
+        before, after = (f"{each['metrics'][name]['value']:.3f}" for each in (unchanged, row))
+        assert f"{said} {before} becomes {after} ({row['change']}, {row['level']})" in told
+
+
+def test_thresholds_and_rates_next_to_0_and_1_are_not_told_as_that(examination, tmp_path):
+    thresholds = Thresholds(review=3e-5, defect=0.9999982)
+    manifest = examination.manifest.model_copy(update={"thresholds": thresholds})
+    write_report(tmp_path, replace(examination, manifest=manifest))
+    for page in (PAGE, CARD):
+        text = (tmp_path / page).read_text()
+        assert "from a defect probability of 3e-05" in text
+        assert "0.999998" in text
 
 
 def test_images_without_masks_are_reported_whole(examine, write_image, tmp_path):
