@@ -86,8 +86,8 @@ def certify(
     a defect; `defect` is the lowest threshold that keeps to it, or `review` if that is higher. frame: number of the
     image each tile is from, of shape (n,), for `EscapeOf.FRAME`.
 
-    With too few defect groups `review` is the smallest score among them: nothing seen escapes, and `escape_bound`
-    says how little that proves.
+    With too few defect groups `review` is the smallest score among theirs: none escapes that was drawn, though other
+    tiles of these groups may, and `escape_bound` says how little that proves.
 
     Raises `UsageFault` on a budget or share outside 0 to 1, `DataFault` where a label is missing or a probability is
     not a number.
@@ -239,16 +239,25 @@ def _require_shares(**shares: float) -> None:
 
 
 def _sentence(found: CertifiedThresholds) -> str:
-    cost = f"Reviewing from {probability(found.thresholds.review)} calls {percent_of(found.overkill)} of the ok tiles."
+    at_hand = (
+        f"Of the tiles at hand {percent_of(found.escape_rate)} of the defects escape below "
+        f"{probability(found.thresholds.review)}, and {percent_of(found.overkill)} of the ok tiles are called."
+    )
+    sense = f"{found.escape_of.value}s"
+    if found.escape_of is not EscapeOf.SURFACE:
+        sense += ", each surface counting the same"
     proof = (
-        f"at most {percent(found.escape_bound)} of the defects ({found.escape_of.value}s) escape, with "
-        f"{percent(found.confidence)} confidence"
+        f"at most {percent(found.escape_bound)} of the defects ({sense}) escape, with {percent(found.confidence)} "
+        "confidence"
     )
     seen = f"{found.escaped_groups} escapes among {found.defect_groups} independent defects"
+    if found.escape_of is not EscapeOf.SURFACE:
+        seen += f", one {found.escape_of.value} drawn of each surface"
     if found.certified:
-        return f"Certified: {proof} ({seen}). {cost}"
+        return f"Certified: {proof} ({seen}). {at_hand}"
     return (
         f"Not certified: with 0 escapes, at least {found.groups_needed} independent defects are needed to certify "
         f"{percent(found.max_escape)} at {percent(found.confidence)}: {found.defect_groups} are there, "
-        f"{found.groups_needed - found.defect_groups} more are needed. What they prove is that {proof} ({seen}). {cost}"
+        f"{found.groups_needed - found.defect_groups} more are needed. What they prove is that {proof} ({seen}). "
+        f"{at_hand}"
     )

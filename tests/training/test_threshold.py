@@ -204,7 +204,8 @@ class TestCertify:
         assert found.escaped_groups == 2
         assert found.escape_bound == escape_bound(2, 700, 0.95) <= 0.01
         assert found.sentence.startswith(
-            "Certified: at most 0.897 % of the defects (tiles) escape, with 95 % confidence"
+            "Certified: at most 0.897 % of the defects (tiles, each surface counting the same) escape, with 95 % "
+            "confidence"
         )
 
     def test_too_few_defects_say_how_many_more(self):
@@ -216,6 +217,18 @@ class TestCertify:
             "with 0 escapes, at least 299 independent defects are needed to certify 1 % at 95 %: 41 are there, "
             "258 more are needed" in found.sentence
         )
+
+    def test_what_escapes_of_the_tiles_at_hand_is_told_beside_the_certificate(self):
+        """Two large surfaces that are hard to see are two defects of 150, and most of the tiles."""
+        sizes = np.append(np.ones(148, int), [200, 200])
+        group, ok = np.repeat(np.arange(150), sizes).astype(str), np.full(50, 0.1)
+        scores = np.concatenate([np.repeat(np.append(np.full(148, 0.9), [0.2, 0.2]), sizes), ok])
+        defect, groups = np.arange(len(scores)) < len(group), np.append(group, [f"ok{n}" for n in range(50)])
+        found = certify(scores, defect, groups, 0.05, 0.95)
+        assert found.certified
+        assert found.escape_rate.value == pytest.approx(400 / 548)
+        assert "at most 4.14 % of the defects (tiles, each surface counting the same) escape" in found.sentence
+        assert "Of the tiles at hand 73 % (" in found.sentence
 
     def test_the_threshold_is_the_largest_that_can_be_certified(self):
         scores, defect, group = labelled(700, tiles=1)
