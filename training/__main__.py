@@ -40,6 +40,7 @@ from training.prepare import named_records, require_binary
 from training.run import compare_versions, evaluate_version, train
 from training.scan import Record, as_text, fingerprint, scan
 from training.teacher import require_teacher
+from training.threshold import EscapeOf
 from training.validate import check
 from training.wording import figure
 
@@ -52,6 +53,7 @@ EXPERIMENT_FLAGS = (
     "seed",
     "max_escape",
     "confidence",
+    "escape_of",
     "escape_cost",
     "overkill_cost",
     "review_cost",
@@ -152,6 +154,11 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=int, metavar="S")
     train.add_argument("--max-escape", type=float, metavar="SHARE", help="escape budget that `review` is to certify")
     train.add_argument("--confidence", type=float, metavar="C", help="with which it is to be kept (default: 0.95)")
+    train.add_argument(
+        "--escape-of",
+        choices=[each.value for each in EscapeOf],
+        help="of what it is a share (default: tile)",
+    )
     train.add_argument("--escape-cost", type=float, metavar="COST", help="of a defect passed: thresholds from costs")
     train.add_argument("--overkill-cost", type=float, metavar="COST", help="of an ok tile called a defect")
     train.add_argument(

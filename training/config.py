@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from model.network import DEFAULT_PRESET, PRESETS, NetworkConfig
 from training.errors import UsageFault
 from training.group_pattern import compiled
+from training.threshold import EscapeOf
 
 Heads = Literal["binary", "defect_class"]
 ChosenFit = Literal["auto", "tile", "resize"]
@@ -103,6 +104,7 @@ class Experiment(Settings):
     min_defect_pixels: int = Field(20, ge=1, description="a tile with so many masked pixels is a defect")
     max_escape: float | None = Field(None, gt=0, lt=1, description="escape budget; none: thresholds from overkill")
     confidence: float = Field(0.95, gt=0, lt=1, description="with which the escape budget is to be kept")
+    escape_of: EscapeOf = Field(EscapeOf.TILE, description="of what the budget is a share: tiles, frames or surfaces")
     escape_cost: float | None = Field(None, gt=0, description="of a defect passed as ok: thresholds from costs")
     overkill_cost: float | None = Field(None, gt=0, description="of an ok tile called a defect")
     review_cost: float | None = Field(None, gt=0, description="of a tile a person looks at; none: no review")
@@ -143,6 +145,8 @@ class Experiment(Settings):
         for name in ("review_cost", "line_defect_share"):
             if getattr(self, name) is not None and not stated:
                 raise ValueError(f"{name} belongs to thresholds from costs: state escape_cost and overkill_cost too")
+        if self.escape_of is not EscapeOf.TILE and self.max_escape is None:
+            raise ValueError("escape_of says of what an escape budget is a share: state max_escape too")
         if stated and self.max_escape is not None:
             raise ValueError("thresholds come from costs or from an escape budget: leave out max_escape or the costs")
         return self

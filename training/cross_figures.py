@@ -170,8 +170,9 @@ def _judge(found: OutOfFold, experiment: Experiment) -> _Judged:
     for number in range(found.folds):
         inside = found.fold == number
         others = defect[~inside], group[~inside]
+        frame = found.tiles.file[~inside]
         calibrator = fit_calibrator(logit[~inside], *others, experiment.seed).calibrator
-        thresholds, _ = operating_point(calibrator.probabilities(found.logits[~inside]), *others, experiment)
+        thresholds, _ = operating_point(calibrator.probabilities(found.logits[~inside]), *others, frame, experiment)
         probabilities[inside] = calibrator.probabilities(found.logits[inside])
         levels[inside] = thresholds.review, thresholds.defect
         if of_classes is not None:

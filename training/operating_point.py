@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from model.tiling import Probabilities
 from model.verdict import Thresholds
 from training.config import Experiment
@@ -15,16 +18,16 @@ UNSTATED = (
 
 
 def operating_point(
-    probabilities: Probabilities, defect: Labels, group: Groups, experiment: Experiment
+    probabilities: Probabilities, defect: Labels, group: Groups, frame: npt.NDArray[np.intp], experiment: Experiment
 ) -> tuple[Thresholds, dict[str, Any]]:
     """Thresholds, and what can be said for them: a record for the manifest whose `sentence` is for a reader.
 
-    probabilities: calibrated. All arrays are of shape (n,): tiles that the network was not fitted on. Raises
-    `DataFault` where a label is missing or a probability is not a number.
+    probabilities: calibrated. frame: number of the image each tile is from. All arrays are of shape (n,): tiles that
+    the network was not fitted on. Raises `DataFault` where a label is missing or a probability is not a number.
     """
     if experiment.max_escape is not None:
         budget = experiment.max_escape, experiment.confidence
-        certified = certify(probabilities, defect, group, *budget)
+        certified = certify(probabilities, defect, group, *budget, escape_of=experiment.escape_of, frame=frame)
         return certified.thresholds, certified.model_dump(mode="json")
     if experiment.escape_cost is not None and experiment.overkill_cost is not None:
         cheapest = from_costs(

@@ -56,7 +56,7 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
         fitted = fit_calibrator(defect_logit(logits), calibration.defect, calibration.group, experiment.seed)
         inspector = unpublished(keras, fitting, classes, fitted.calibrator)
         thresholds, certificate = operating_point(
-            inspector.probabilities(threshold.tiles), threshold.defect, threshold.group, experiment
+            inspector.probabilities(threshold.tiles), threshold.defect, threshold.group, threshold.file, experiment
         )
         of_test = inspector.logits(test.tiles)
         probabilities = fitted.calibrator.probabilities(of_test)
@@ -107,7 +107,7 @@ def publish_cross_fitted(
     figures = cross_figures(found, experiment)
     fitted = fit_calibrator(found.defect_logits, tiles.defect, tiles.group, experiment.seed)
     out_of_fold = fitted.calibrator.probabilities(found.logits)
-    thresholds, certificate = operating_point(out_of_fold, tiles.defect, tiles.group, experiment)
+    thresholds, certificate = operating_point(out_of_fold, tiles.defect, tiles.group, tiles.file, experiment)
     certificate = for_recipe(certificate, found.folds)
     sentence = figures_sentence(found.folds, published=True)
     others = found.fold > 0

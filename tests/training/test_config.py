@@ -96,6 +96,6 @@ def test_every_key_has_a_row_with_its_default_in_the_guide(settings: type[Settin
     words = {None: "none", True: "true", False: "false", (): "all", Augmentation(): "below", SplitShares(): "below"}
     expected = {}
     for name, default in settings():
-        expected[name] = words[default] if type(default) not in (int, float, str) else default
+        expected[name] = default if isinstance(default, str) or type(default) in (int, float) else words[default]
     # A number may be written as 4 or as 4.0.
     assert {name: type(expected[name])(value) for name, value in told.items()} == expected

@@ -7,7 +7,10 @@ from training.config import load_experiment
 from training.costs import from_costs
 from training.errors import UsageFault
 from training.operating_point import operating_point
-from training.threshold import certify, from_overkill
+from training.threshold import EscapeOf, certify, from_overkill
+
+# Four tiles an image.
+FRAME = np.arange(600) // 4
 
 
 @pytest.fixture(scope="module")
@@ -18,21 +21,32 @@ def scored():
 
 
 def test_without_a_wish_they_come_from_overkill_and_promise_nothing(scored):
-    thresholds, said = operating_point(*scored, load_experiment(None, {}))
+    thresholds, said = operating_point(*scored, FRAME, load_experiment(None, {}))
     assert thresholds == from_overkill(*scored[:2])
     assert "Nothing is promised about escapes" in said["sentence"]
 
 
 def test_a_budget_is_certified(scored):
-    thresholds, said = operating_point(*scored, load_experiment(None, {"max_escape": 0.05, "confidence": 0.9}))
+    thresholds, said = operating_point(*scored, FRAME, load_experiment(None, {"max_escape": 0.05, "confidence": 0.9}))
     certified = certify(*scored, 0.05, 0.9)
     assert thresholds == certified.thresholds
     assert said == certified.model_dump(mode="json")
 
 
+@pytest.mark.parametrize("escape_of", EscapeOf)
+def test_a_budget_of_frames_or_surfaces_is_certified_as_such(scored, escape_of):
+    probabilities, defect, _ = scored
+    group = (np.arange(600) // 8).astype(str)
+    wish = load_experiment(None, {"max_escape": 0.05, "escape_of": str(escape_of)})
+    thresholds, said = operating_point(probabilities, defect, group, FRAME, wish)
+    certified = certify(probabilities, defect, group, 0.05, 0.95, escape_of=escape_of, frame=FRAME)
+    assert thresholds == certified.thresholds
+    assert f"of the defects ({escape_of}s" in said["sentence"]
+
+
 def test_costs_are_minimised_for_the_line_and_the_record_says_so(scored):
     wish = {"escape_cost": 50, "overkill_cost": 2, "review_cost": 0.5, "line_defect_share": 0.01}
-    thresholds, said = operating_point(*scored, load_experiment(None, wish))
+    thresholds, said = operating_point(*scored, FRAME, load_experiment(None, wish))
     assert thresholds == from_costs(*scored, 50, 2, review_cost=0.5, defect_share=0.01).thresholds
     assert said["stated"]
     assert "1 % defect tiles on the line" in said["sentence"]
@@ -40,7 +54,7 @@ def test_costs_are_minimised_for_the_line_and_the_record_says_so(scored):
 
 
 def test_a_share_that_was_not_stated_is_told(scored):
-    _, said = operating_point(*scored, load_experiment(None, {"escape_cost": 5, "overkill_cost": 1}))
+    _, said = operating_point(*scored, FRAME, load_experiment(None, {"escape_cost": 5, "overkill_cost": 1}))
     assert "as in the data" in said["sentence"]
     assert "--line-defect-share" in said["sentence"]
 
@@ -54,6 +68,7 @@ def test_a_share_that_was_not_stated_is_told(scored):
         ({"line_defect_share": 0.1}, "line_defect_share belongs to thresholds from costs"),
         ({"escape_cost": 5, "overkill_cost": 1, "max_escape": 0.01}, "leave out max_escape or the costs"),
         ({"escape_cost": 0, "overkill_cost": 1}, "escape_cost = 0"),
+        ({"escape_of": "frame"}, "state max_escape too"),
         ({"folds": 1}, "folds = 1"),
         ({"figures_only": True}, "state folds too"),
     ],
