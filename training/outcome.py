@@ -18,6 +18,7 @@ class Outcome:
 
     class_confusion: tiles by true and named class; None for a version that tells no classes apart.
     cross_validation: the figures of each fold, their mean and spread, where the figures are those of folds.
+    known_groups: as `Examination` tells it.
     """
 
     version: str | None
@@ -27,6 +28,7 @@ class Outcome:
     confusion: dict[str, dict[str, int]]
     class_confusion: dict[str, dict[str, int]] | None = None
     cross_validation: dict[str, Any] | None = None
+    known_groups: int | None = 0
 
     def summary(self) -> dict[str, Any]:
         """The JSON line that `--json` ends with."""
@@ -37,6 +39,7 @@ class Outcome:
             "groups": self.groups,
             "metrics": {name: interval.model_dump() for name, interval in self.metrics.items()},
             "confusion": self.confusion,
+            "known_groups": self.known_groups,
             **{name: found for name, found in optional.items() if found is not None},
         }
 

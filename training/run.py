@@ -80,9 +80,10 @@ def evaluate_version(
     folder = LabelledFolder(data)
     without = _seen_by((version,), folder, models) if unseen else None
     examination = examine_version(version, folder, models, without)
+    _tell_known(examination)
     if report:
         write_report(report, examination)
-    return measure(
+    outcome = measure(
         version,
         examination.tiles,
         examination.probabilities,
@@ -90,6 +91,7 @@ def evaluate_version(
         examination.seed,
         examination.named,
     )
+    return replace(outcome, known_groups=examination.known_groups)
 
 
 def compare_versions(a: str, b: str, data: Path, models: Path, *, unseen: bool = False) -> Comparison:
@@ -101,7 +103,27 @@ def compare_versions(a: str, b: str, data: Path, models: Path, *, unseen: bool =
     folder = LabelledFolder(data)
     without = _seen_by((a, b), folder, models) if unseen else None
     of_a = examine_version(a, folder, models, without)
-    return compare(of_a, examine_version(b, folder, models, without, beside=of_a))
+    of_b = examine_version(b, folder, models, without, beside=of_a)
+    for examination in (of_a, of_b):
+        _tell_known(examination)
+    return compare(of_a, of_b)
+
+
+def _tell_known(examination: Examination) -> None:
+    """One line on stderr where the figures may flatter."""
+    known, version = examination.known_groups, examination.manifest.version
+    if known is None:
+        print(
+            f"warning: {version} was published without a list of the images it was fitted or tuned on; its figures may "
+            "be flattering",
+            file=sys.stderr,
+        )
+    elif known:
+        print(
+            f"warning: {known} of the {examination.tiles.groups} groups hold images that {version} was fitted or tuned "
+            "on, or others of their groups; its figures are flattering (--unseen leaves those groups out)",
+            file=sys.stderr,
+        )
 
 
 def _seen_by(versions: Sequence[str], folder: LabelledFolder, models: Path) -> frozenset[str]:

@@ -277,6 +277,18 @@ def test_unseen_and_the_warning_go_by_files_where_versions_name_their_groups_dif
     assert unseen["known_groups"] == {"a": 0, "b": 0}
 
 
+def test_the_command_says_where_figures_flatter(by_name_and_by_likeness, trained_models, coils, capsys):
+    """As it prints them: who reads no report would take them for those of new surfaces."""
+    version = by_name_and_by_likeness[0]
+    command = ["evaluate", version, str(coils), "--models", str(trained_models), "--json"]
+    for flags, known in (([], 4), (["--unseen"], 0)):
+        assert main([*command, *flags]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out)["known_groups"] == known
+        warned = f"4 of the 12 groups hold images that {version} was fitted or tuned on" in told.err
+        assert warned == bool(known)
+
+
 def test_near_duplicates_are_sought_once_for_all_versions(coils):
     folder = LabelledFolder(coils)
     assert folder.records(Experiment()) is folder.records(Experiment(seed=5))
@@ -363,7 +375,9 @@ def test_a_version_without_a_list_of_images_does_not_guess_from_the_numbers_of_c
     assert main([*command, "--unseen"]) == 1
     assert f"{by_likeness} was published without a list of the images" in capsys.readouterr().err
     assert main([*command, "--report", str(coils / "report")]) == 0
-    assert json.loads(capsys.readouterr().out)["known_groups"] == {"a": 4, "b": None}
+    told = capsys.readouterr()
+    assert json.loads(told.out)["known_groups"] == {"a": 4, "b": None}
+    assert f"warning: {by_likeness} was published without a list" in told.err
     assert f"{by_likeness} was published without a list" in (coils / "report" / PAGE).read_text()
     # Names that a person or a pattern gave still tell, where every file has one.
     assert known(trained_models, by_name, coils) == {f"coil{coil:02}_{shot}.png" for coil in range(4) for shot in "01"}
