@@ -103,4 +103,4 @@ def _with_interval(
     errors = [np.abs(times @ gaps).sum() / (times @ tiles) for times in draws]
     above = max(0.0, float(np.quantile(errors, 0.975) - np.mean(errors)))
     chance = float(np.quantile([np.abs((times - 1) @ gaps).sum() / len(gap) for times in draws], 0.975))
-    return Interval(value=value, low=max(0.0, value - chance), high=value + above)
+    return Interval(value=value, low=max(0.0, value - chance), high=min(1.0, value + above))

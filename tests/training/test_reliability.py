@@ -95,3 +95,10 @@ def test_one_tile():
 def test_it_goes_into_json_and_comes_back():
     found = reliability(*tiles(50, 5))
     assert Reliability.model_validate_json(found.model_dump_json()) == found
+
+
+def test_no_error_is_above_1():
+    """Probabilities that are the wrong way round on all surfaces but one."""
+    defect, group = np.arange(60) % 2 == 0, np.arange(60) // 3
+    told = np.where(group == 19, defect, ~defect).astype(float)
+    assert reliability(told, defect, group.astype(str)).error.high == 1
