@@ -10,10 +10,12 @@ from model.verdict import Thresholds
 from training.config import Experiment
 from training.costs import from_costs
 from training.threshold import Groups, Labels, certify, from_overkill
+from training.wording import percent
 
 UNSTATED = (
-    "Neither an escape budget (--max-escape) nor costs (--escape-cost, --overkill-cost) were stated: at most 5 % of "
-    "the good tiles that chose the thresholds are called, 1 % as defects. Nothing is promised about escapes."
+    "Neither an escape budget (--max-escape) nor costs (--escape-cost, --overkill-cost) were stated, so that the "
+    "thresholds are to call 5 % of the good tiles at most, 1 % as defects. Of the good tiles that chose them {review} "
+    "are called, {defect} as defects. Nothing is promised about escapes."
 )
 
 
@@ -40,4 +42,8 @@ def operating_point(
             defect_share=experiment.line_defect_share,
         )
         return cheapest.thresholds, cheapest.model_dump(mode="json")
-    return from_overkill(probabilities, defect), {"sentence": UNSTATED}
+    thresholds = from_overkill(probabilities, defect)
+    review, as_defect = (
+        percent(float((probabilities[~defect] >= level).mean())) for level in (thresholds.review, thresholds.defect)
+    )
+    return thresholds, {"sentence": UNSTATED.format(review=review, defect=as_defect)}

@@ -184,7 +184,8 @@ def independent_scores(
 def from_overkill(probabilities: Probabilities, defect: Labels) -> Thresholds:
     """The lowest thresholds that call at most 5 % of the ok tiles for review or worse, and 1 % a defect.
 
-    probabilities, defect: of shape (n,), with at least one ok tile. They say nothing about escapes.
+    probabilities, defect: of shape (n,), with at least one ok tile. They say nothing about escapes. No threshold is
+    above 1, so that ok tiles with that very probability are called however many there are.
 
     >>> ok = np.linspace(0, 0.99, 100)
     >>> from_overkill(ok, np.zeros(100, bool)).review > 0.94

@@ -26,6 +26,16 @@ def test_without_a_wish_they_come_from_overkill_and_promise_nothing(scored):
     assert "Nothing is promised about escapes" in said["sentence"]
 
 
+def test_a_saturated_network_is_not_said_to_keep_to_the_share():
+    """Ok tiles of probability 1 are called at any threshold."""
+    probabilities, defect = np.append(np.linspace(0, 0.9, 80), np.ones(40)), np.arange(120) >= 100
+    thresholds, said = operating_point(
+        probabilities, defect, np.arange(120).astype(str), np.arange(120), load_experiment(None, {})
+    )
+    assert thresholds.review == thresholds.defect == 1
+    assert "Of the good tiles that chose them 20 % are called, 20 % as defects" in said["sentence"]
+
+
 def test_a_budget_is_certified(scored):
     thresholds, said = operating_point(*scored, FRAME, load_experiment(None, {"max_escape": 0.05, "confidence": 0.9}))
     certified = certify(*scored, 0.05, 0.9)
