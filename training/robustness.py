@@ -135,14 +135,17 @@ def robustness(tiles: Frame, scores: Scores, score: Score, seed: int) -> tuple[R
 
 
 def sample(scores: Scores, seed: int, limit: int = MAX_TILES) -> npt.NDArray[np.intp]:
-    """Indices of the tiles of whole groups, drawn until the next would pass the limit; all where that fails.
+    """Indices of the tiles of whole groups in random order, each that the limit leaves room for; all where that fails.
 
     It fails where the drawn groups show one label only.
     """
     everything = np.arange(len(scores.defect))
     names, number, sizes = np.unique(scores.group, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    taken = order[np.cumsum(sizes[order]) <= limit]
+    taken, room = [], limit
+    for drawn in np.random.default_rng(seed).permutation(len(names)).tolist():
+        if sizes[drawn] <= room:
+            taken.append(drawn)
+            room -= int(sizes[drawn])
     chosen = everything[np.isin(number, taken)]
     return chosen if len(np.unique(scores.defect[chosen])) == 2 else everything
 

@@ -85,6 +85,14 @@ def test_a_sample_is_of_whole_groups_within_the_limit():
     assert all(count == 10 for count in np.unique(group[chosen], return_counts=True)[1])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_above_the_limit_is_left_out_whenever_it_is_drawn(seed):
+    """Drawn first it once made the sample empty, and all tiles were scored anew for every change."""
+    group = np.repeat(["a", "b", "large", "c"], [30, 30, 2000, 30])
+    scores = Scores(np.arange(2090) % 2 == 0, np.full(2090, 0.5), group, THRESHOLDS)
+    assert set(group[sample(scores, seed, limit=100)]) == {"a", "b", "c"}
+
+
 def test_a_sample_that_would_lack_a_label_is_all_tiles():
     group = np.repeat(["ok coil", "bad coil"], 10)
     scores = Scores(group == "bad coil", np.full(20, 0.5), group, THRESHOLDS)
