@@ -10,6 +10,7 @@ from app.metrics import Metrics
 from app.refusals import Refusal
 from app.settings import load
 from app.store.schema import refused_frames
+from tests.app.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -43,12 +44,6 @@ async def small(start, tiny_models):
 
 def sending(running, sender: Sender, path: str = "/v1/inspect", **query) -> asyncio.Task:
     return asyncio.create_task(running.http.post(path, params=TILE | query, headers=RAW, content=sender.body()))
-
-
-async def until(true) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("path", ["/v1/inspect", "/v1/inspect/batch", "/v2/models/steelsight/infer", "/v1/explain"])

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ from model.image import PixelFormat
 from model.inspector import Inspector
 from model.registry import Registry
 from model.tiling import Fit
+from tests.app.waiting import WITHIN_S, until
 
 pytestmark = pytest.mark.anyio
 
 NOTHING = InspectQuery()
-WITHIN_S = 20
 
 
 class Slow:
@@ -120,12 +120,6 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     mean, spread = rng.uniform(40, 210, (count, 1, 1)), rng.uniform(1, 60, (count, 1, 1))
     return (mean + spread * rng.standard_normal((count, 64, 64))).clip(0, 255).astype(np.uint8)
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 async def occupy(bench: Bench, slow: Inspector, threads: int) -> list[asyncio.Task[Any]]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from app.refusals import Refusal, ServiceCode
 from app.settings import load
 from model.errors import SteelsightError
 from model.image import Limits
+from tests.app.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,6 @@ ENOUGH = 100 * 100
 TERMS = Terms(
     max_pixels=4_000_000, min_side=8, file_bytes=8 * MB, enough_pixels=ENOUGH, memory_bytes=64 * MB, seconds=5
 )
-WITHIN_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +171,7 @@ def test_a_process_that_died_in_between_costs_nothing(decoder, as_png, steel_fra
     decoder.decode([file])
     killed = decoder.pid
     os.kill(killed, signal.SIGKILL)
-    until(lambda: not running(killed))
+    wait_until(lambda: not running(killed))
     assert isinstance(decoder.decode([file])[0], Decoded)
     assert decoder.pid != killed
 
@@ -185,7 +184,7 @@ def test_a_keeper_that_died_is_replaced(bounded, as_png, steel_frame):
     killed = [decoder.pid, keeper]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(map(running, killed)))
+    wait_until(lambda: not any(map(running, killed)))
     assert isinstance(decoder.decode([file])[0], Decoded)
     assert int(status(decoder.pid)["PPid"]) != keeper
 
@@ -197,7 +196,7 @@ def test_nothing_is_left_when_it_closes(as_png, steel_frame):
     pids = [decoder.pid, int(status(decoder.pid)["PPid"])]
     decoder.close()
     decoding.close()
-    until(lambda: not any(map(running, pids)))
+    wait_until(lambda: not any(map(running, pids)))
 
 
 GIVEN_UP = """
@@ -269,10 +268,3 @@ def running(pid: int) -> bool:
         return not status(pid)["State"].startswith("Z")
     except FileNotFoundError:
         return False
-
-
-def until(true: Callable[[], object]) -> None:
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() < begun + WITHIN_S
-        time.sleep(0.01)

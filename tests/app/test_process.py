@@ -10,8 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ import httpx
 import pytest
 
 from model.registry import POINTER
+from tests.app.waiting import WITHIN_S, wait_until
 
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 30
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
@@ -42,19 +41,6 @@ def command(*arguments: str, home: Path, package: str = "app", **variables: str)
         timeout=WITHIN_S,
         check=False,
     )
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until a condition holds; a refused connection counts as no."""
-    deadline = time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline:
-        try:
-            if true():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    pytest.fail(f"did not come true within {WITHIN_S} s")
 
 
 @dataclass
@@ -107,7 +93,7 @@ def serving(
             url = re.search(rf"{scheme}://127\.0\.0\.1:\d+", first)
             assert url, first + process.stderr.read()
             server = Server(process, url[0], log, verify)
-            until(lambda: server.get("/healthz").status_code == 200)
+            wait_until(lambda: server.get("/healthz").status_code == 200)
             yield server
         finally:
             process.kill()
@@ -139,24 +125,24 @@ def half_sent(server: Server, body: bytes) -> socket.socket:
     connection = socket.create_connection((address.host, address.port), timeout=WITHIN_S)
     head = f"POST /v1/inspect HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body[: len(body) // 2])
-    until(lambda: server.count("steelsight_arriving") == 1)
+    wait_until(lambda: server.count("steelsight_arriving") == 1)
     return connection
 
 
 def test_a_model_is_activated_without_a_restart_and_a_stop_loses_no_request(home, version, png):
     with serving(home) as server:
-        until(lambda: server.get("/readyz").json()["code"] == "no_active_model")
+        wait_until(lambda: server.get("/readyz").json()["code"] == "no_active_model")
         assert server.post(png).status_code == 503
 
         activated = command("activate", version, home=home, package="model")
         assert activated.returncode == 0, activated.stderr
-        until(lambda: server.get("/readyz").status_code == 200)
+        wait_until(lambda: server.get("/readyz").status_code == 200)
         assert server.post(png).json()["model"] == {"version": version, "engine": "onnx"}
         assert "tensorflow" not in Path(f"/proc/{server.process.pid}/maps").read_text()
 
         with half_sent(server, png) as connection:
             server.process.send_signal(signal.SIGTERM)
-            until(lambda: "Shutting down" in server.log.read_text())
+            wait_until(lambda: "Shutting down" in server.log.read_text())
             connection.sendall(png[len(png) // 2 :])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert server.process.wait(WITHIN_S) == 0
@@ -168,7 +154,7 @@ def test_a_model_is_activated_without_a_restart_and_a_stop_loses_no_request(home
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stop_in_the_middle_of_load_answers_whoever_was_heard(ready_home, png, workers):
     with serving(ready_home, "--workers", workers) as server:
-        until(lambda: server.get("/readyz").status_code == 200)
+        wait_until(lambda: server.get("/readyz").status_code == 200)
         answered: list[int] = []
         stopping = threading.Event()
 
@@ -189,7 +175,7 @@ def test_a_stop_in_the_middle_of_load_answers_whoever_was_heard(ready_home, png,
 
         with ThreadPoolExecutor(8) as pool:
             clients = [pool.submit(load) for _ in range(8)]
-            until(lambda: len(answered) > 50)
+            wait_until(lambda: len(answered) > 50)
             stopping.set()
             assert server.stop() == 0
             for client in clients:
@@ -201,7 +187,7 @@ def test_a_stop_in_the_middle_of_load_answers_whoever_was_heard(ready_home, png,
 
 def test_a_request_that_never_ends_does_not_hold_up_a_stop(ready_home, png):
     with serving(ready_home, STEELSIGHT_SHUTDOWN_SECONDS="1") as server:
-        until(lambda: server.get("/readyz").status_code == 200)
+        wait_until(lambda: server.get("/readyz").status_code == 200)
         with half_sent(server, png) as connection:
             assert server.stop() == 0
             answer = connection.recv(65536)
@@ -220,8 +206,8 @@ def test_what_is_printed_at_the_start_leads_to_the_api(ready_home):
 
 def test_workers_share_the_work_the_counts_and_the_end(ready_home, png):
     with serving(ready_home, "--workers", "2", STEELSIGHT_CONCURRENCY="1") as server:
-        until(lambda: server.get("/readyz").status_code == 200)
-        until(lambda: server.count('steelsight_requests_total{route="/readyz",status="200"}') >= 1)
+        wait_until(lambda: server.get("/readyz").status_code == 200)
+        wait_until(lambda: server.count('steelsight_requests_total{route="/readyz",status="200"}') >= 1)
         served = 0
         while served < 20:
             served += server.post(png).status_code == 200
@@ -231,11 +217,11 @@ def test_workers_share_the_work_the_counts_and_the_end(ready_home, png):
             return {line["event"].split("[")[1] for line in server.lines() if "Started server" in line["event"]}
 
         # One worker answers while the other, on a busy machine, is still starting.
-        until(lambda: len(started()) == 2)
+        wait_until(lambda: len(started()) == 2)
         workers = started()
         os.kill(int(workers.pop().strip("]")), signal.SIGKILL)
-        until(lambda: sum("Started server" in line["event"] for line in server.lines()) == 3)
-        until(lambda: server.get("/readyz").status_code == 200)
+        wait_until(lambda: sum("Started server" in line["event"] for line in server.lines()) == 3)
+        wait_until(lambda: server.get("/readyz").status_code == 200)
         assert server.count("steelsight_frames_total") == 20
         assert server.stop() == 0
 
@@ -251,7 +237,7 @@ def test_workers_end_with_their_supervisor(ready_home):
                 return True
             return False
 
-        until(refused)
+        wait_until(refused)
 
 
 def test_a_second_server_on_the_same_root_refuses(ready_home):

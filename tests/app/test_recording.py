@@ -20,6 +20,7 @@ from app.store.numbers import TAG_BITS, first_number_at, number_of
 from model.image import decode
 from model.registry import POINTER, Registry
 from model.verdict import Verdict
+from tests.app.waiting import until
 
 pytestmark = pytest.mark.anyio
 RAW = {"content-type": "application/octet-stream"}
@@ -32,7 +33,6 @@ ABOUT = {
     "mm_per_pixel": "0.5",
     "captured_at": "2026-03-02T08:00:00.123456Z",
 }
-WITHIN_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,6 @@ def rows_of(running, statement) -> list[Any]:
 def of(answer) -> Any:
     """The inspections row of an answer."""
     return select(schema.inspections).where(schema.inspections.c.number == number_of(answer.json()["inspection_id"]))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 async def test_the_row_is_there_when_the_reply_is(keeper, rows, png):

@@ -1,6 +1,5 @@
 """The shadow: a second version scores live frames, and no reply shows it but in what is kept and counted."""
 
-import asyncio
 import json
 import threading
 from pathlib import Path
@@ -17,9 +16,9 @@ from model import shadow
 from model.engine import OnnxEngine
 from model.registry import POINTER, Registry
 from model.shadow import SHADOW
+from tests.app.waiting import until
 
 pytestmark = pytest.mark.anyio
-WITHIN_S = 20
 KEPT = 5
 NOTHING = InspectQuery()
 
@@ -48,12 +47,6 @@ async def alone(own_models, versions):
     gate.set()
     one.close()
     loader.close()
-
-
-async def until(true) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float:

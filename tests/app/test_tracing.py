@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +14,9 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.app.waiting import WITHIN_S, wait_until
+
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 30
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -65,7 +65,7 @@ def spans(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory, png: byte
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.PIPE, text=True)
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+", server.stderr.readline())[0]
-        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
         headers = {"content-type": "image/png", "traceparent": CALLER}
         answer = httpx.post(f"{url}/v1/inspect", content=png, headers=headers)
         refused = httpx.post(f"{url}/v1/inspect", content=b"no image", headers={"content-type": "image/png"})
@@ -83,18 +83,6 @@ def spans(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory, png: byte
         assert service == "steelsight"
         found.setdefault(span.name, []).append(span)
     yield found
-
-
-def until(true) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline:
-        try:
-            if true():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    pytest.fail(f"did not come true within {WITHIN_S} s")
 
 
 def attributes(span) -> dict:

@@ -1,7 +1,6 @@
 """Another server's client, `tritonclient`, against ours: real sockets, its own words."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from app.protocol import BoundedProtocol
 from app.settings import load
 from model.inspector import Inspector
 from model.registry import Registry
+from tests.app.waiting import wait_until
 
 TILE = 64
-WITHIN_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +28,13 @@ def client(tiny_models: Path) -> Iterator[triton.InferenceServerClient]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
-    until(lambda: server.started)
+    wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as one:
-        until(one.is_server_ready)
+        wait_until(one.is_server_ready)
         yield one
     server.should_exit = True
     thread.join()
-
-
-def until(true) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from app.explaining import PLACES, Explaining
 from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
 from model.errors import ErrorCode, SteelsightError
+from tests.app.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,12 +41,6 @@ def is_there(pid):
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-async def until(fulfilled):
-    async with asyncio.timeout(SOON_S):
-        while not fulfilled():
-            await asyncio.sleep(0.01)
 
 
 async def answered(explaining):

@@ -20,8 +20,8 @@ from model.quality import Quality
 from model.registry import Registry
 from model.tiling import Event, TileGrid
 from model.verdict import Verdict
+from tests.app.waiting import wait_until
 
-WITHIN_S = 20
 TILE = 64
 
 
@@ -55,13 +55,6 @@ def opened_picture(data):
     image.load()
     assert image.format == "PNG"
     return np.asarray(image)
-
-
-def until(condition):
-    ends = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < ends, "waited for too long"
-        time.sleep(0.005)
 
 
 def offer(previews, camera, frame, numbers, inspector=None):
@@ -118,7 +111,7 @@ def test_the_last_frame_is_pictured_in_the_end_and_few_before_it(tmp_path, monke
             number = offer(one, "c1", np.full((16, 16), level, np.uint8), numbers)
             time.sleep(0.002)
         took = time.monotonic() - begun
-        until(lambda: drawn and drawn[-1] == 199)
+        wait_until(lambda: drawn and drawn[-1] == 199)
         path = one.path_of("c1")
     assert drawn[: len(set(drawn))] == sorted(set(drawn))
     assert 1 <= len(drawn) <= took / 0.15 + 2
@@ -142,7 +135,7 @@ def test_drawing_takes_a_share_of_a_core_and_no_more(tmp_path, monkeypatch):
     with opened(tmp_path, 0) as one:
         for number in range(8):
             offer(one, f"c{number}", frame, numbers)
-        until(lambda: len(at) == 8)
+        wait_until(lambda: len(at) == 8)
     (begun, cpu_before), *_, (ended, cpu_after) = at
     assert cpu_after - cpu_before < 1.2 * share * (ended - begun)
 
@@ -151,7 +144,7 @@ def test_what_waits_is_drawn_at_the_close(tmp_path):
     numbers = Numbers()
     with opened(tmp_path, 60) as one:
         offer(one, "c1", np.zeros((16, 16), np.uint8), numbers)
-        until(one.path_of("c1").exists)
+        wait_until(one.path_of("c1").exists)
         offer(one, "c1", np.full((16, 16), 255, np.uint8), numbers)
         offer(one, "c2", np.zeros((16, 16), np.uint8), numbers)
     assert opened_picture(one.path_of("c1").read_bytes()).mean() > 128
@@ -192,15 +185,15 @@ def test_cameras_are_bounded_and_the_silent_ones_make_room(tmp_path, monkeypatch
     with opened(tmp_path, 0) as one:
         for number in range(MAX_CAMERAS + 10):
             offer(one, f"c{number}", frame, numbers)
-            until(lambda: not one._latest)
-        until(one.path_of(f"c{MAX_CAMERAS - 1}").exists)
+            wait_until(lambda: not one._latest)
+        wait_until(one.path_of(f"c{MAX_CAMERAS - 1}").exists)
         assert len(list(tmp_path.glob("*.png"))) == MAX_CAMERAS
         assert not one.path_of(f"c{MAX_CAMERAS}").exists()
         monkeypatch.setattr(previews, "SILENT_S", 0)
         offer(one, "c0", frame, numbers)
-        until(lambda: not one._latest)
+        wait_until(lambda: not one._latest)
         offer(one, "new", frame, numbers)
-        until(one.path_of("new").exists)
+        wait_until(one.path_of("new").exists)
         assert not one.path_of("c1").exists()
         assert one.path_of("c0").exists()
     for number in range(5):
@@ -217,7 +210,7 @@ def test_a_picture_that_cannot_be_written_ends_nothing(tmp_path):
         (blocked / "in the way").mkdir(parents=True)
         offer(one, "blocked", frame, numbers)
         offer(one, "c1", frame, numbers)
-        until(one.path_of("c1").exists)
+        wait_until(one.path_of("c1").exists)
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -226,7 +219,7 @@ def test_an_offer_costs_the_inspecting_thread_next_to_nothing(tmp_path):
     inspection = judged(64, 64)
     with opened(tmp_path, 60) as one:
         one.offer(None, frame, query, inspection_id(Numbers().draw()), inspection)
-        until(one.path_of("c1").exists)
+        wait_until(one.path_of("c1").exists)
         ids = [inspection_id(Numbers().draw())] * 1000
         rounds = []
         for _ in range(20):
