@@ -212,7 +212,7 @@ def bare(start_site: Start) -> Site:
 def site(start_site: Start, surface: Surface) -> Site:
     """Two cameras, one of which lost two frames; every verdict; an open coil, a closed one, one with a hostile name.
 
-    Tests may add reviews and frames of other cameras.
+    Tests may add frames of other cameras and coils, and review these.
     """
     one = start_site()
     for number in range(12):

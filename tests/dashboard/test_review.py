@@ -14,6 +14,12 @@ FRAMES = 8
 CLASSES = ["crack", "pit", "scratch"]
 
 
+@pytest.fixture(scope="module")
+def site(start_site):
+    """A site of its own: what is reviewed here would change the coils of all tests."""
+    return start_site()
+
+
 @pytest.fixture
 def reviewing(site, surface, open_page):
     """Exactly `FRAMES` frames wait for review; the page on them."""

@@ -22,7 +22,8 @@ from app.command import main
 from app.process import _tls
 from app.settings import Settings
 from app.tls import TlsError, context, ends_at
-from tests.app.test_process import WITHIN_S, home, ready_home, serving, until, version
+from tests.app.test_process import home, ready_home, serving, version
+from tests.app.waiting import WITHIN_S, wait_until
 
 __all__ = ["home", "ready_home", "version"]
 
@@ -54,7 +55,7 @@ def test_a_closed_server(ready_home, png):
     with serving(
         ready_home, "--host", "127.0.0.1", STEELSIGHT_TRUSTED_PROXIES="127.0.0.1", STEELSIGHT_LOG_LEVEL="debug"
     ) as server:
-        until(lambda: server.get("/readyz").status_code == 200)
+        wait_until(lambda: server.get("/readyz").status_code == 200)
         with httpx.Client(base_url=server.url, timeout=WITHIN_S) as http:
 
             def status(token, path="/v1/models"):
@@ -79,7 +80,7 @@ def test_a_closed_server(ready_home, png):
             _revoked_under_load(server, ready_home, leaving.id, leaves, camera, png)
 
             (ready_home / FOLDER / FILE).write_text("{")
-            until(lambda: any(line["event"] == "access_file_unusable" for line in server.lines()))
+            wait_until(lambda: any(line["event"] == "access_file_unusable" for line in server.lines()))
             assert status(operator) == 200
             assert status(leaves) == 401
         assert server.stop() == 0
@@ -137,10 +138,10 @@ def _revoked_under_load(server, home, key_id, leaves, stays, png):
     senders = [threading.Thread(target=send, args=(token,)) for token in (leaves, stays)]
     for sender in senders:
         sender.start()
-    until(lambda: heard and all(len(seen) > 5 for seen in statuses.values()))
+    wait_until(lambda: heard and all(len(seen) > 5 for seen in statuses.values()))
     revoke_key(home, key_id)
     revoked = begun()
-    until(lambda: statuses[leaves][-1][1] == 401 and statuses[leaves][-1][0] > revoked + REVOKED_WITHIN_S)
+    wait_until(lambda: statuses[leaves][-1][1] == 401 and statuses[leaves][-1][0] > revoked + REVOKED_WITHIN_S)
     stop.set()
     for sender in senders:
         sender.join(WITHIN_S)
@@ -164,7 +165,7 @@ def test_a_server_with_a_certificate(ready_home, authority, certificate, tmp_pat
     authority.configure_trust(believed)
     with serving(ready_home, scheme="https", verify=believed, **tls) as server:
         with httpx.Client(base_url=server.url, verify=believed, timeout=WITHIN_S) as http:
-            until(lambda: http.get("/readyz").status_code == 200)
+            wait_until(lambda: http.get("/readyz").status_code == 200)
             answer = http.get("/v1/models", headers={"x-api-key": token, "x-forwarded-for": "203.0.113.7"})
             assert answer.status_code == 200
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -195,7 +196,7 @@ def test_every_worker_has_the_certificate(ready_home, authority, certificate):
     believed = ssl.create_default_context()
     authority.configure_trust(believed)
     with serving(ready_home, "--workers", "2", scheme="https", verify=believed, **tls) as server:
-        until(lambda: sum("Started server" in line["event"] for line in server.lines()) == 2)
+        wait_until(lambda: sum("Started server" in line["event"] for line in server.lines()) == 2)
         # Each is a new connection, which the system gives to either.
         for _ in range(20):
             assert httpx.get(server.url + "/readyz", verify=believed, timeout=WITHIN_S).status_code == 200
