@@ -23,6 +23,15 @@ class Stretch(NamedTuple):
     last_at: datetime
 
 
+class View(NamedTuple):
+    """What one camera sees of one side of the strip. A camera that sends both, or two of which neither has an id, are
+    two views.
+    """
+
+    camera_id: str | None
+    side: str | None
+
+
 def runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
     """A camera's numbered stretches, in order of arrival, cut where its count began anew.
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from app.coil.counting import Counted, Stretch, count, runs
+from app.coil.counting import Counted, Stretch, View, count, runs
 
 # Cameras do not send in step. While a coil is open, one that was heard so recently is not behind.
 SETTLING = timedelta(seconds=5)
@@ -37,6 +37,11 @@ class Refused(NamedTuple):
     position_mm: float | None
     side: str | None = None
     inspected: bool = False
+
+    @property
+    def view(self) -> View:
+        """Where it belongs."""
+        return View(self.camera_id, self.side)
 
 
 class Reason(NamedTuple):
@@ -74,7 +79,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class CameraCoverage:
-    """One camera over a whole coil. The gaps are in the order of the strip; `gap_count` counts those not listed too.
+    """One view over a whole coil. The gaps are in the order of the strip; `gap_count` counts those not listed too.
 
     lost_unplaced: of the lost frames those of which nobody knows how much strip they are.
     """
@@ -100,7 +105,8 @@ class CameraCoverage:
 
 @dataclass(frozen=True)
 class CoilCoverage:
-    """All cameras. A place on the strip is uninspected if any camera of a side missed it.
+    """All cameras. A place on the strip is uninspected if any camera of a side missed it, or if it lies between what
+    was seen of one side and of another.
 
     unseen_mm: of the length that was announced, what lies before the first or after the last frame; known once the
     coil is closed.
@@ -164,9 +170,8 @@ class _Frame(NamedTuple):
 
 
 def cover(
-    stretches: Mapping[str | None, Sequence[Stretch]],
+    stretches: Mapping[View, Sequence[Stretch]],
     refused: Iterable[Refused],
-    sides: Mapping[str | None, str | None],
     *,
     tolerance_mm: float,
     last_frame_at: datetime | None,
@@ -175,29 +180,29 @@ def cover(
 ) -> CoilCoverage:
     """The coverage of a coil.
 
-    stretches: by camera, in order of arrival. refused: of all cameras. sides: of each camera. length_mm: as announced.
+    stretches: by view, in order of arrival. refused: of all views. length_mm: as announced.
 
     Frames 0 to 9 and 12 to 19, of 100 mm each:
 
     >>> at = datetime(2026, 1, 1)
     >>> seen = [Stretch(10, 0, 9, 0.0, 1000.0, at, at), Stretch(8, 12, 19, 1200.0, 2000.0, at, at)]
-    >>> told = cover({"c1": seen}, [], {}, tolerance_mm=1.0, last_frame_at=at, closed=True)
+    >>> told = cover({View("c1", "top"): seen}, [], tolerance_mm=1.0, last_frame_at=at, closed=True)
     >>> told.inspected_mm, told.uninspected_mm, told.cameras[0].gaps[0].frames
     (1800.0, 200.0, 2)
     """
     missed = [each for each in refused if not each.inspected]
-    of_camera: dict[str | None, list[Refused]] = {camera_id: [] for camera_id in stretches}
+    of_view: dict[View, list[Refused]] = {view: [] for view in stretches}
     for each in missed:
-        of_camera.setdefault(each.camera_id, []).append(each)
+        of_view.setdefault(each.view, []).append(each)
     heard = chain(() if last_frame_at is None else (last_frame_at,), (each.at for each in missed))
     frame = _Frame(None if closed else max(heard, default=None), tolerance_mm)
     frame_mm = _frame_mm(chain.from_iterable(stretches.values()))
     taken = [
-        _Taken(camera_id, sides.get(camera_id), stretches.get(camera_id, ()), of_camera[camera_id], tolerance_mm)
-        for camera_id in sorted(of_camera, key=lambda camera_id: (sides.get(camera_id) or "", camera_id or ""))
+        _Taken(view, stretches.get(view, ()), of_view[view], tolerance_mm)
+        for view in sorted(of_view, key=lambda view: (view.side or "", view.camera_id or ""))
     ]
     spans = _spans(taken, frame_mm)
-    cameras = tuple(_camera(each, spans.get(each.side), frame) for each in taken)
+    cameras = tuple(_camera(each, spans.get(each.view.side), frame) for each in taken)
     listed = tuple(replace(camera, gaps=_longest(camera.gaps)) for camera in cameras)
     if not spans:
         return CoilCoverage(listed, None, None, None, None, None)
@@ -208,12 +213,12 @@ def cover(
         for gap in camera.gaps
         if gap.from_mm is not None and gap.to_mm is not None
     ]
-    uninspected = measure(missing)
-    seen = measure([(span.first_mm, span.last_mm) for span in spans.values()])
+    between = last - first - measure([(span.first_mm, span.last_mm) for span in spans.values()])
+    uninspected = measure(missing) + between
     unseen = None
     if length_mm is not None and closed:
         unseen = max(0.0, length_mm - (min(last, length_mm) - max(first, 0.0)))
-    return CoilCoverage(listed, first, last, seen - uninspected, uninspected, unseen)
+    return CoilCoverage(listed, first, last, last - first - uninspected, uninspected, unseen)
 
 
 def measure(intervals: Iterable[tuple[float, float]]) -> float:
@@ -238,14 +243,12 @@ class _Taken:
 
     def __init__(
         self,
-        camera_id: str | None,
-        side: str | None,
+        view: View,
         stretches: Sequence[Stretch],
         refused: Iterable[Refused],
         tolerance_mm: float,
     ) -> None:
-        self.camera_id = camera_id
-        self.side = side
+        self.view = view
         self.stretches = stretches
         self.counted = [count(run) for run in runs(stretches)]
         # Of those that begin at one place the first to come goes first.
@@ -309,9 +312,9 @@ def _frame_mm(stretches: Iterable[Stretch]) -> float | None:
 def _spans(taken: Iterable[_Taken], frame_mm: float | None) -> dict[str | None, _Span]:
     spans: dict[str | None, _Span] = {}
     for camera in taken:
-        ends = [*camera.ends(frame_mm), *spans.get(camera.side, ())]
+        ends = [*camera.ends(frame_mm), *spans.get(camera.view.side, ())]
         if ends:
-            spans[camera.side] = _Span(min(ends), max(ends))
+            spans[camera.view.side] = _Span(min(ends), max(ends))
     return spans
 
 
@@ -325,8 +328,8 @@ def _camera(taken: _Taken, side: _Span | None, frame: _Frame) -> CameraCoverage:
     gaps.sort(key=_along)
     uninspected = sum(gap.length_mm for gap in gaps)
     return CameraCoverage(
-        camera_id=taken.camera_id,
-        side=taken.side,
+        camera_id=taken.view.camera_id,
+        side=taken.view.side,
         frames=sum(stretch.frames for stretch in stretches),
         first_sequence=counted[0].first if counted else None,
         last_sequence=counted[-1].last if counted else None,

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from app.coil.counting import View
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -86,6 +88,11 @@ class Events:
         """Where along the strip each box has its middle; NaN where it is not known."""
         return self.position_mm + self.length_mm / 2
 
+    @property
+    def views(self) -> list[View]:
+        """Of each event the view that it is on."""
+        return [View(*each) for each in zip(self.camera_id, self.side, strict=True)]
+
     def among(self, chosen: Flags | Integers) -> Self:
         """The events that a mask or an array of indices chooses."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in EventRow._fields})
@@ -120,8 +127,8 @@ def joined(events: Events) -> Events:
         return events
     placed = np.isfinite(events.middle_mm) & np.isfinite(events.across_mm + events.width_mm)
     begins = np.arange(len(events))
-    for camera_id in set(events.camera_id[events.continued]):
-        inside = np.flatnonzero(placed & (events.camera_id == camera_id))
+    for camera_id, side in {view for view, goes_on in zip(events.views, events.continued, strict=True) if goes_on}:
+        inside = np.flatnonzero(placed & (events.camera_id == camera_id) & (events.side == side))
         _chain(events, inside[np.argsort(events.position_mm[inside], kind="stable")], begins)
     return _merged(events, begins, keep=placed | ~events.continued)
 

@@ -1,6 +1,5 @@
 """All that follows from a coil's record and the plant file, computed once for the page, the map and the report."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,11 +7,11 @@ from datetime import datetime
 import numpy as np
 
 from app.coil.acceptance import Decision, decide, severities
-from app.coil.counting import Stretch
+from app.coil.counting import Stretch, View
 from app.coil.coverage import CoilCoverage, Refused, cover
 from app.coil.events import Events, Flags, Floats, Integers, joined
 from app.coil.periodic import Repeat, repeats
-from app.coil.placing import Place, Sighting, places, side_of, strip_across
+from app.coil.placing import Place, Sighting, Views, places, strip_across
 from app.plant import Plant
 
 WORST = 10
@@ -46,22 +45,33 @@ class Tally:
     frames: int
     width_mm: float | None
 
+    @property
+    def view(self) -> View:
+        """As the frames say."""
+        return View(self.camera_id, self.side)
+
 
 @dataclass(frozen=True)
 class Evidence:
     """What the record has on a coil.
 
-    stretches: by camera, in order of arrival. events: all that the network told of; and what people have found on
-    frames on which it told of nothing, with negative numbers. corrections: defect classes that people gave, by
-    inspection.
+    stretches: by what the frames say of their view, in order of arrival. events: all that the network told of; and what
+    people have found on frames on which it told of nothing, with negative numbers. corrections: defect classes that
+    people gave, by inspection.
     """
 
     coil: CoilRow
     tallies: tuple[Tally, ...]
-    stretches: Mapping[str | None, Sequence[Stretch]]
+    stretches: Mapping[View, Sequence[Stretch]]
     refused: tuple[Refused, ...]
     events: Events
     corrections: Mapping[int, str]
+
+    @property
+    def told(self) -> list[tuple[View, int]]:
+        """What frames say of their view, and how many say so, refused ones among them."""
+        inspected = [(tally.view, tally.frames) for tally in self.tallies]
+        return inspected + [(refused.view, 1) for refused in self.refused]
 
     @property
     def frames(self) -> int:
@@ -78,7 +88,7 @@ class Examination:
 
     evidence: Evidence
     plant: Plant
-    places: Mapping[str | None, Place]
+    places: Mapping[View, Place]
     coverage: CoilCoverage
     events: Events
     grades: Integers
@@ -101,22 +111,20 @@ class Examination:
 def examine(evidence: Evidence, plant: Plant) -> Examination:
     """All figures of a coil."""
     coil = evidence.coil
-    sightings = _sightings(evidence, plant)
-    sides = {each.camera_id: each.side for each in sightings}
-    placed = places(plant, sightings)
+    views = Views(plant, evidence.told)
+    placed = places(plant, _sightings(evidence, views))
     coverage = cover(
-        evidence.stretches,
-        evidence.refused,
-        sides,
+        _by_view(evidence.stretches, views),
+        [each._replace(side=views(each.view).side) for each in evidence.refused],
         tolerance_mm=plant.coverage.tolerance_mm,
         last_frame_at=coil.last_frame_at,
         closed=coil.closed_at is not None,
         length_mm=coil.length_mm,
     )
-    told = joined(_corrected(evidence.events, evidence.corrections))
+    sides = np.array([views(view).side for view in evidence.events.views], np.object_)
+    told = joined(_corrected(replace(evidence.events, side=sides), evidence.corrections))
     false: Flags = told.review == FALSE
     events = told.among(~false)
-    events = replace(events, side=np.array([sides.get(camera_id) for camera_id in events.camera_id], np.object_))
     across_mm = strip_across(events, placed)
     grades = severities(events.size_mm, plant.severities)
     return Examination(
@@ -133,26 +141,20 @@ def examine(evidence: Evidence, plant: Plant) -> Examination:
     )
 
 
-def _sightings(evidence: Evidence, plant: Plant) -> list[Sighting]:
-    """Of each camera, also of one whose frames were all refused."""
-    sides: dict[str | None, Counter[str]] = {}
-    widths: dict[str | None, float] = {}
-    said = [(tally.camera_id, tally.side, tally.frames) for tally in evidence.tallies]
-    for camera_id, side, frames in [*said, *((each.camera_id, each.side, 1) for each in evidence.refused)]:
-        told = sides.setdefault(camera_id, Counter())
-        if side is not None:
-            told[side] += frames
+def _by_view(stretches: Mapping[View, Sequence[Stretch]], views: Views) -> dict[View, list[Stretch]]:
+    """In order of arrival, also where frames of one view say their side and others do not."""
+    found: dict[View, list[Stretch]] = {}
+    for told, seen in stretches.items():
+        found.setdefault(views(told), []).extend(seen)
+    return {view: sorted(seen, key=lambda stretch: stretch.first_at) for view, seen in found.items()}
+
+
+def _sightings(evidence: Evidence, views: Views) -> list[Sighting]:
+    """Of each view, also of one whose frames were all refused."""
+    widths: dict[View, float] = dict.fromkeys((views(told) for told, _ in evidence.told), 0.0)
     for tally in evidence.tallies:
-        if tally.width_mm is not None:
-            widths[tally.camera_id] = max(widths.get(tally.camera_id, 0.0), tally.width_mm)
-    return [
-        Sighting(camera_id, side_of(plant, camera_id, _most(told)), widths.get(camera_id))
-        for camera_id, told in sides.items()
-    ]
-
-
-def _most(told: Counter[str]) -> str | None:
-    return told.most_common(1)[0][0] if told else None
+        widths[views(tally.view)] = max(widths[views(tally.view)], tally.width_mm or 0.0)
+    return [Sighting(view, width or None) for view, width in widths.items()]
 
 
 def _corrected(events: Events, corrections: Mapping[int, str]) -> Events:

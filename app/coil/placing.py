@@ -1,11 +1,13 @@
 """Where across the strip each camera looks: from the plant file, or side by side where that does not say."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from app.coil.counting import View
 from app.coil.events import Events, Floats
 from app.plant import Plant
 
@@ -14,10 +16,9 @@ UNKNOWN_WIDTH_MM = 500.0
 
 
 class Sighting(NamedTuple):
-    """A camera of a coil as its frames tell it. width_mm: of the widest frame."""
+    """A view of a coil. width_mm: of the widest frame."""
 
-    camera_id: str | None
-    side: str | None
+    view: View
     width_mm: float | None
 
 
@@ -32,37 +33,52 @@ class Place:
     assumed: bool
 
 
-def side_of(plant: Plant, camera_id: str | None, told: str | None) -> str | None:
-    """The side that the frames say, else the plant file's."""
-    if told is not None:
-        return told
-    return next((camera.side for camera in plant.cameras if camera.id == camera_id), None)
+class Views:
+    """Which view a frame is of: on the side that it says, else on the one that its camera says most often, else on the
+    plant file's.
+
+    >>> of = Views(Plant(), [(View("c1", "top"), 9), (View("c1", None), 1)])
+    >>> of(View("c1", None)), of(View("c1", "bottom"))
+    (View(camera_id='c1', side='top'), View(camera_id='c1', side='bottom'))
+    """
+
+    def __init__(self, plant: Plant, told: Iterable[tuple[View, int]]) -> None:
+        """told: what frames say, and how many."""
+        counts: dict[str | None, Counter[str]] = {}
+        for view, frames in told:
+            if view.side is not None:
+                counts.setdefault(view.camera_id, Counter())[view.side] += frames
+        self._usual: dict[str | None, str | None] = {camera.id: camera.side for camera in plant.cameras}
+        self._usual |= {camera_id: sides.most_common(1)[0][0] for camera_id, sides in counts.items()}
+
+    def __call__(self, told: View) -> View:
+        return told if told.side is not None else View(told.camera_id, self._usual.get(told.camera_id))
 
 
-def places(plant: Plant, sightings: Iterable[Sighting]) -> dict[str | None, Place]:
-    """By camera. Cameras of one side that the plant file does not name lie beside the others, in order of their ids.
+def places(plant: Plant, sightings: Iterable[Sighting]) -> dict[View, Place]:
+    """By view. Cameras of one side that the plant file does not name lie beside the others, in order of their ids.
 
-    >>> both = [Sighting("b", "top", 400.0), Sighting("a", "top", 300.0)]
+    >>> both = [Sighting(View("b", "top"), 400.0), Sighting(View("a", "top"), 300.0)]
     >>> [(place.camera_id, place.across_mm, place.assumed) for place in places(Plant(), both).values()]
     [('a', 0.0, True), ('b', 300.0, True)]
     """
     known = {camera.id: camera for camera in plant.cameras}
-    ordered = sorted(sightings, key=lambda each: (each.side or "", each.camera_id or ""))
-    placed: dict[str | None, Place] = {}
+    ordered = sorted(sightings, key=lambda each: (each.view.side or "", each.view.camera_id or ""))
+    placed: dict[View, Place] = {}
     free: dict[str | None, float] = {}
     for named in (True, False):
-        for each in ordered:
-            camera = known.get(each.camera_id) if each.camera_id is not None else None
+        for view, width_mm in ordered:
+            camera = known.get(view.camera_id) if view.camera_id is not None else None
             if (camera is not None) is not named:
                 continue
-            across = camera.across_mm if camera else free.get(each.side, 0.0)
-            width = each.width_mm or UNKNOWN_WIDTH_MM
-            placed[each.camera_id] = Place(each.camera_id, each.side, across, width, assumed=camera is None)
-            free[each.side] = max(free.get(each.side, 0.0), across + width)
+            across = camera.across_mm if camera else free.get(view.side, 0.0)
+            width = width_mm or UNKNOWN_WIDTH_MM
+            placed[view] = Place(*view, across, width, assumed=camera is None)
+            free[view.side] = max(free.get(view.side, 0.0), across + width)
     return placed
 
 
-def strip_across(events: Events, placed: Mapping[str | None, Place]) -> Floats:
+def strip_across(events: Events, placed: Mapping[View, Place]) -> Floats:
     """From the strip's edge to the first column of each event, in mm; NaN where it is not known."""
-    offsets = {camera_id: place.across_mm for camera_id, place in placed.items()}
-    return events.across_mm + np.array([offsets.get(camera_id, np.nan) for camera_id in events.camera_id], np.float64)
+    offsets = {view: place.across_mm for view, place in placed.items()}
+    return events.across_mm + np.array([offsets.get(view, np.nan) for view in events.views], np.float64)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.coil.acceptance import Decision, Finding, Release
+from app.coil.counting import View
 from app.coil.coverage import CameraCoverage, Gap
 from app.coil.events import EventRow, Events
 from app.coil.examination import WORST, CoilRow, Examination
@@ -344,7 +345,7 @@ def _counted(words: Iterable[str | None], unknown: str) -> dict[str, int]:
 
 def _camera(camera: CameraCoverage, examination: Examination) -> CameraReply:
     names = [name for name in CameraReply.model_fields if name not in ("gaps", "place_assumed")]
-    place = examination.places.get(camera.camera_id)
+    place = examination.places.get(View(camera.camera_id, camera.side))
     return CameraReply(
         **{name: getattr(camera, name) for name in names},
         gaps=[_gap(gap) for gap in camera.gaps],

@@ -82,7 +82,7 @@ _pages.filters |= {name.__name__: name for name in (metres, moment, confidence, 
 def report(examination: Examination, generated_at: datetime) -> str:
     """The page, as HTML."""
     cameras = examination.coverage.cameras
-    gaps = [(camera.camera_id, gap, why(gap)) for camera in cameras for gap in camera.gaps]
+    gaps = [(camera, gap, why(gap)) for camera in cameras for gap in camera.gaps]
     longest = sorted(gaps, key=lambda each: (-each[1].length_mm, -each[1].frames))[:GAPS_SHOWN]
     shown = [each for each in gaps if each in longest] if len(gaps) > GAPS_SHOWN else gaps
     return _pages.get_template("report.html").render(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.coil.counting import View
 from app.coil.coverage import Gap
 from app.coil.examination import Examination
 from app.coil.marks import Look, looks
@@ -42,6 +43,7 @@ class MappedGap:
     """Strip that a camera did not see."""
 
     camera_id: str | None
+    side: str | None
     from_mm: float
     to_mm: float
     frames: int
@@ -113,7 +115,7 @@ def _in_order(sides: set[str | None], plant: Plant) -> list[str | None]:
 def _event(examination: Examination, index: int) -> MappedEvent:
     events = examination.events
     length, width = _known(events.length_mm[index]), _known(events.width_mm[index])
-    place = examination.places.get(events.camera_id[index])
+    place = examination.places.get(View(events.camera_id[index], events.side[index]))
     across = _known(examination.across_mm[index])
     if across is None:
         # Somewhere in what the camera sees: its middle is the least wrong.
@@ -139,7 +141,7 @@ def _known(value: float) -> float | None:
 
 def _gaps(examination: Examination) -> list[MappedGap]:
     return [
-        MappedGap(camera.camera_id, gap.from_mm, gap.to_mm, gap.frames, why(gap))
+        MappedGap(camera.camera_id, camera.side, gap.from_mm, gap.to_mm, gap.frames, why(gap))
         for camera in examination.coverage.cameras
         for gap in camera.gaps
         if gap.from_mm is not None and gap.to_mm is not None
@@ -153,10 +155,10 @@ def _unseen(examination: Examination) -> list[MappedGap]:
         return []
     ends = (0.0, min(coverage.first_mm, coil.length_mm)), (max(coverage.last_mm, 0.0), coil.length_mm)
     return [
-        MappedGap(camera_id, first, last, 0, "announced, and no frame came of it")
+        MappedGap(*view, first, last, 0, "announced, and no frame came of it")
         for first, last in ends
         if last - first > examination.plant.coverage.tolerance_mm
-        for camera_id in examination.places
+        for view in examination.places
     ]
 
 
@@ -164,7 +166,6 @@ def _side(examination: Examination, side: str | None, gaps: list[MappedGap], eve
     cameras = sorted(
         (place for place in examination.places.values() if place.side == side), key=lambda place: place.across_mm
     )
-    own = {place.camera_id for place in cameras}
     here = tuple(event for event in events if event.side == side)
     seen = max((place.across_mm + place.width_mm for place in cameras), default=0.0)
     width = max(examination.evidence.coil.width_mm or 0.0, seen, *(event.across_mm for event in here), 1.0)
@@ -172,7 +173,7 @@ def _side(examination: Examination, side: str | None, gaps: list[MappedGap], eve
         side=side,
         width_mm=width,
         cameras=tuple(cameras),
-        gaps=tuple(sorted((gap for gap in gaps if gap.camera_id in own), key=lambda gap: gap.from_mm)),
+        gaps=tuple(sorted((gap for gap in gaps if gap.side == side), key=lambda gap: gap.from_mm)),
         events=here,
         repeats=tuple(repeat for repeat in examination.repeats if repeat.side == side),
     )

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.coil.counting import Stretch
+from app.coil.counting import Stretch, View
 from app.coil.coverage import Refused
 from app.coil.events import EventRow, Events
 from app.coil.examination import CoilRow, Evidence, Tally
@@ -167,9 +167,9 @@ def evidence(connection: Connection, coil: CoilRow, tolerance_mm: float) -> Evid
         said = connection.execute(_called_defect(within)).all()
         found += [_overlooked(row) for row in said if row.event_count == 0]
         corrections = {row.number: row.said_class for row in said if row.said_class is not None}
-    stretches: dict[str | None, list[Stretch]] = {}
+    stretches: dict[View, list[Stretch]] = {}
     for run in runs:
-        stretches.setdefault(run.camera_id, []).append(run.stretch)
+        stretches.setdefault(run.view, []).append(run.stretch)
     return Evidence(coil, tallies, stretches, _refused(connection, coil.number), Events.of(found), corrections)
 
 
@@ -285,11 +285,11 @@ def _within(coil: int, runs: Sequence[Run]) -> Sequence[ColumnElement[bool]]:
 
 def _tallies(connection: Connection, runs: Sequence[Run], within: Sequence[ColumnElement[bool]]) -> tuple[Tally, ...]:
     """Called and reviewed frames are counted; what remains of the runs is ok and not reviewed."""
-    left, widths = Counter[tuple[str | None, str | None, int]](), dict[str | None, float]()
+    left, widths = Counter[tuple[View, int]](), dict[View, float]()
     for run in runs:
-        left[run.camera_id, run.side, run.model] += run.stretch.frames
+        left[run.view, run.model] += run.stretch.frames
         if run.width_mm is not None:
-            widths[run.camera_id] = max(widths.get(run.camera_id, 0.0), run.width_mm)
+            widths[run.view] = max(widths.get(run.view, 0.0), run.width_mm)
     versions = dict(connection.execute(select(models.c.number, models.c.version)).all())
     tallies = []
     frame = inspections.c
@@ -297,14 +297,14 @@ def _tallies(connection: Connection, runs: Sequence[Run], within: Sequence[Colum
     for few in ((CALLED, frame.verdict.in_(CALLED_VERDICTS)), (REVIEWED, frame.verdict.in_(PASSED_VERDICTS))):
         counted = select(*alike, func.count().label("frames")).where(*within, *few).group_by(*alike)
         for row in connection.execute(counted):
-            left[row.camera_id, row.side, row.model] -= row.frames
-            told = row.verdict, versions[row.model], row.review, row.frames
-            tallies.append(Tally(row.camera_id, row.side, *told, widths.get(row.camera_id)))
+            view = View(row.camera_id, row.side)
+            left[view, row.model] -= row.frames
+            tallies.append(Tally(*view, row.verdict, versions[row.model], row.review, row.frames, widths.get(view)))
     return (
         *tallies,
         *(
-            Tally(camera_id, side, "ok", versions[model], None, frames, widths.get(camera_id))
-            for (camera_id, side, model), frames in left.items()
+            Tally(*view, "ok", versions[model], None, frames, widths.get(view))
+            for (view, model), frames in left.items()
             if frames
         ),
     )

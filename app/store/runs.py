@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, case, func, null, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.coil.counting import Stretch
+from app.coil.counting import Stretch, View
 from app.store.schema import EPOCH, MICROSECOND, coil_runs, coils, inspections
 from app.store.wanted import Aside
 
@@ -24,6 +24,11 @@ class Run(NamedTuple):
     width_mm: float | None
     first: int
     last: int
+
+    @property
+    def view(self) -> View:
+        """As its frames say."""
+        return View(self.camera_id, self.side)
 
 
 class Closed(NamedTuple):

@@ -126,10 +126,11 @@ def coverage(known: Json) -> None:
             text("No gap: every frame that the cameras counted is here.", tag="p")
             return
         table(
-            ("Camera", "From", "To", "Frames missing", "When", "Reason"),
+            ("Camera", "Side", "From", "To", "Frames missing", "When", "Reason"),
             [
                 (
                     camera["camera_id"] or UNKNOWN,
+                    camera["side"] or UNKNOWN,
                     metres(gap["from_mm"], 2),
                     metres(gap["to_mm"], 2),
                     f"{gap['frames']:,}",

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.coil.counting import Stretch
+from app.coil.counting import Stretch, View
 from app.coil.events import Events
 from app.coil.examination import CoilRow, Evidence, Tally
 
@@ -25,12 +25,13 @@ def seen(length_mm, frames=100):
 
 
 def evidence(events=None, stretches=None, refused=(), tallies=None, corrections=None, **fields):
-    """A coil of 200 m that one camera has seen whole."""
+    """A coil of 200 m that one camera has seen whole. stretches: by camera of the top side, or by view."""
     stretches = {"c1": seen(200_000.0)} if stretches is None else stretches
+    stretches = {each if isinstance(each, View) else View(each, "top"): part for each, part in stretches.items()}
     if tallies is None:
         tallies = [
-            Tally(camera_id, "top", "ok", "m1", None, sum(each.frames for each in part), 1000.0)
-            for camera_id, part in stretches.items()
+            Tally(*view, "ok", "m1", None, sum(each.frames for each in part), 1000.0)
+            for view, part in stretches.items()
         ]
     found = Events.of([]) if events is None else events
     return Evidence(coil(**fields), tuple(tallies), stretches, tuple(refused), found, corrections or {})

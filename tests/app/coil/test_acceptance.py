@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.coil.acceptance import Release, severities, worst_window
-from app.coil.counting import Stretch
+from app.coil.counting import Stretch, View
 from app.coil.coverage import Refused
 from app.coil.events import Events
 from app.coil.examination import Tally, examine
@@ -132,6 +132,10 @@ class TestContinued:
         events = scratches(1.0, 1.05, length_mm=50.0, continued=[False, True], camera_id=["c1", "c2"])
         assert len(examine(evidence(events), ONE_SCRATCH).events) == 2
 
+    def test_nor_do_the_sides_that_one_camera_sees(self):
+        events = scratches(1.0, 1.05, length_mm=50.0, continued=[False, True], side=["top", "bottom"])
+        assert len(examine(evidence(events), ONE_SCRATCH).events) == 2
+
 
 HALF = {"c1": [*seen(50_000.0, 50), Stretch(50, 100, 149, 100_000.0, 150_000.0, END, END)]}
 
@@ -191,8 +195,9 @@ class TestPlaces:
     def test_the_plant_file_places_cameras_and_gives_their_side(self):
         plant = Plant(cameras=(Camera(id="c1", side="bottom", across_mm=300.0),))
         unsided = Tally("c1", None, "ok", "m1", None, 100, 800.0)
-        told = examine(evidence(scratches(1), tallies=[unsided]), plant)
-        assert told.places["c1"].across_mm == 300.0
+        seen_whole = {View("c1", None): seen(200_000.0)}
+        told = examine(evidence(scratches(1, side=None), seen_whole, tallies=[unsided]), plant)
+        assert told.places[View("c1", "bottom")].across_mm == 300.0
         assert told.events.side.tolist() == ["bottom"]
         assert told.across_mm[0] == pytest.approx(300.0 + 500.0 - 4.0)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.coil.counting import Stretch, runs
+from app.coil.counting import Stretch, View, runs
 from app.coil.coverage import MAX_GAPS, Reason, Refused, cover, measure
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -27,10 +27,10 @@ def stretch(first, last, first_mm="by sequence", seconds=None):
 
 
 def covered(*stretches, refused=(), closed=True, **others):
-    cameras = {"c1": list(stretches), **others}
-    sides = dict.fromkeys(cameras, "top")
-    last = max((each.last_at for seen in cameras.values() for each in seen), default=None)
-    return cover(cameras, refused, sides, tolerance_mm=1.0, last_frame_at=last, closed=closed)
+    views = {View(camera_id, "top"): seen for camera_id, seen in {"c1": list(stretches), **others}.items()}
+    last = max((each.last_at for seen in views.values() for each in seen), default=None)
+    refused = [each._replace(side="top") if View(each.camera_id, "top") in views else each for each in refused]
+    return cover(views, refused, tolerance_mm=1.0, last_frame_at=last, closed=closed)
 
 
 def refusal(sequence, code="overloaded", seconds=None, position_mm=None, camera_id="c1", **fields):
@@ -140,8 +140,8 @@ class TestStrip:
         assert (told.inspected_mm, told.uninspected_mm) == (7000.0, 3000.0)
 
     def test_sides_are_measured_by_their_own_cameras(self):
-        seen = {"c1": [stretch(0, 99)], "c2": [stretch(10, 79)]}
-        told = cover(seen, [], {"c1": "top", "c2": "bottom"}, tolerance_mm=1.0, last_frame_at=at(99), closed=True)
+        seen = {View("c1", "top"): [stretch(0, 99)], View("c2", "bottom"): [stretch(10, 79)]}
+        told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
         assert [camera.uninspected_mm for camera in told.cameras] == [0.0, 0.0]
 
     def test_strip_that_two_cameras_missed_is_missing_once(self):
@@ -158,7 +158,7 @@ class TestStrip:
 
     def test_announced_strip_that_nobody_saw_is_told_once_the_coil_is_closed(self):
         def unseen(**said):
-            told = cover({"c1": [stretch(10, 49)]}, [], {}, tolerance_mm=1.0, last_frame_at=at(49), **said)
+            told = cover({View("c1", None): [stretch(10, 49)]}, [], tolerance_mm=1.0, last_frame_at=at(49), **said)
             return told.unseen_mm
 
         assert unseen(closed=True, length_mm=6000.0) == 2000.0
@@ -167,7 +167,7 @@ class TestStrip:
         assert unseen(closed=True) is None
 
     def test_nothing_is_known_of_a_coil_without_frames(self):
-        told = cover({}, [], {}, tolerance_mm=1.0, last_frame_at=None, closed=True)
+        told = cover({}, [], tolerance_mm=1.0, last_frame_at=None, closed=True)
         assert (told.cameras, told.inspected_mm, told.uninspected_share) == ((), None, None)
 
 
@@ -193,7 +193,7 @@ class TestReasons:
         assert all(gap.reasons for gap in gaps)
 
     def test_a_camera_of_which_every_frame_was_refused_is_there(self):
-        told = cover({}, [refusal(1), refusal(2)], {}, tolerance_mm=1.0, last_frame_at=None, closed=True)
+        told = cover({}, [refusal(1), refusal(2)], tolerance_mm=1.0, last_frame_at=None, closed=True)
         assert told.cameras[0].frames == 0
         assert told.cameras[0].gaps[0].reasons == (Reason("overloaded", 2),)
 
@@ -230,11 +230,16 @@ class TestRefusedBesideAllThatWasSeen:
             assert (gap.from_mm, gap.to_mm) == (first * FRAME_MM, (last + 1) * FRAME_MM)
             assert told.uninspected_mm == told.cameras[0].uninspected_mm == 3000.0
 
+    def test_strip_between_what_was_seen_of_two_sides_was_not_inspected(self):
+        seen = {View("c1", "top"): [stretch(0, 39)], View("c1", "bottom"): [stretch(50, 99)]}
+        told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
+        assert (told.inspected_mm, told.uninspected_mm, told.uninspected_share) == (9000.0, 1000.0, 0.1)
+
     @pytest.mark.parametrize(("numbered", "placed"), WAYS_TO_TELL)
     def test_a_side_of_which_nothing_was_inspected_is_not_inspected(self, numbered, placed):
-        refused = refusals(0, 19, numbered, placed, camera_id="c2")
-        sides = {"c1": "top", "c2": "bottom"}
-        told = cover({"c1": [stretch(0, 19)]}, refused, sides, tolerance_mm=1.0, last_frame_at=at(19), closed=True)
+        refused = refusals(0, 19, numbered, placed, camera_id="c2", side="bottom")
+        seen = {View("c1", "top"): [stretch(0, 19)]}
+        told = cover(seen, refused, tolerance_mm=1.0, last_frame_at=at(19), closed=True)
         below = told.cameras[0]
         assert (below.camera_id, below.frames, below.lost, told.uninspected_share) == ("c2", 0, 20, 1.0)
         if placed:

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from app.coil.counting import Stretch
+from app.coil.counting import Stretch, View
 from app.coil.coverage import cover
 from app.coil.examination import examine
-from app.plant import Plant
+from app.coil.strip_map import strip_map
+from app.plant import Acceptance, Plant
 from app.store import coils, runs, schema
 from app.store.coils import EventPlace
 from tests.app.store.rows import STARTED, add_coil, add_event, add_inspection
@@ -94,7 +95,7 @@ class TestListing:
 
 def figures(stretches):
     """All but the times: of two frames with one number, either may be the gap's neighbour."""
-    told = cover(stretches, [], {}, tolerance_mm=1.0, last_frame_at=None, closed=True)
+    told = cover(stretches, [], tolerance_mm=1.0, last_frame_at=None, closed=True)
     untimed = [[replace(gap, started_at=None, ended_at=None) for gap in camera.gaps] for camera in told.cameras]
     return replace(told, cameras=()), [replace(camera, gaps=()) for camera in told.cameras], untimed
 
@@ -106,9 +107,10 @@ class TestStretches:
                 frame(connection, sequence, camera_id="a")
                 frame(connection, sequence, camera_id="b")
         stretches = read(database).stretches
-        assert {camera_id: len(seen) for camera_id, seen in stretches.items()} == {"a": 1, "b": 1}
-        assert stretches["a"][0][:5] == (20, 0, 19, 0.0, 20 * FRAME_MM)
-        assert stretches["a"][0].first_at < stretches["a"][0].last_at
+        (seen, other) = stretches[View("a", "top")], stretches[View("b", "top")]
+        assert (len(seen), len(other)) == (1, 1)
+        assert seen[0][:5] == (20, 0, 19, 0.0, 20 * FRAME_MM)
+        assert seen[0].first_at < seen[0].last_at
 
     @pytest.mark.parametrize(
         ("frames", "expected"),
@@ -128,25 +130,25 @@ class TestStretches:
         with database.writing() as connection:
             for sequence, position_mm in frames:
                 frame(connection, sequence, position_mm)
-        assert [tuple(each[:5]) for each in read(database).stretches["cam-1"]] == expected
+        assert [tuple(each[:5]) for each in read(database).stretches[View("cam-1", "top")]] == expected
 
     def test_a_position_without_a_scale_is_none(self, database):
         with database.writing() as connection:
             frame(connection, 0, mm_per_pixel=None)
-        assert read(database).stretches["cam-1"][0].first_mm is None
+        assert read(database).stretches[View("cam-1", "top")][0].first_mm is None
 
     def test_frames_without_a_camera_are_one_camera(self, database):
         with database.writing() as connection:
             frame(connection, 0, camera_id=None)
             frame(connection, 1, camera_id=None)
-        assert [each.frames for each in read(database).stretches[None]] == [2]
+        assert [each.frames for each in read(database).stretches[View(None, "top")]] == [2]
 
     def test_they_say_what_the_frames_one_by_one_would(self, database):
         """Lost, repeated, late and unplaced frames of two cameras, at random."""
         chance = random.Random(7)
-        alone = {"a": [], "b": []}
+        alone = {View("a", "top"): [], View("b", "top"): []}
         with database.writing() as connection:
-            for camera_id, seen in alone.items():
+            for (camera_id, _), seen in alone.items():
                 sequence = 0
                 for _ in range(150):
                     sequence += chance.choice([1, 1, 1, 1, 1, 1, 2, 4, 0, -1])
@@ -166,7 +168,7 @@ class TestStretches:
             frame(connection, 0)
             add_inspection(connection, "C2", sequence=1, position_mm=FRAME_MM, mm_per_pixel=0.5)
             add_inspection(connection, None, sequence=2)
-        assert [each.frames for each in read(database).stretches["cam-1"]] == [1]
+        assert [each.frames for each in read(database).stretches[View("cam-1", "top")]] == [1]
 
 
 class TestEvidence:
@@ -247,6 +249,33 @@ class TestEvidence:
             ("top-1", "top"),
         ]
         assert told.decision.verdict == "hold"
+
+    @pytest.mark.parametrize("camera_id", [None, "c1"])
+    def test_each_side_that_a_camera_names_is_a_view_of_its_own(self, database, camera_id):
+        """In turn, with numbers of their own: a frame of the bottom is lost, refused and found defective."""
+        with database.writing() as connection:
+            for sequence in range(10):
+                # What says no side is of the one that the camera names most often.
+                frame(connection, sequence, camera_id=camera_id, side=None if sequence == 5 else "top")
+                if sequence not in (4, 7):
+                    number = frame(connection, sequence, camera_id=camera_id, side="bottom")
+            add_event(connection, number, position_mm=576.0, length_mm=64.0, across_mm=0.0, width_mm=64.0)
+            row = {"at": STARTED, "code": "overloaded", "camera_id": camera_id, "coil": add_coil(connection)}
+            connection.execute(insert(schema.refused_frames), row | {"side": "bottom", "sequence": 4})
+        rule = Acceptance(side="bottom", hold_above=0)
+        told = examine(read(database), Plant(acceptance=(rule,)))
+        below, above = told.coverage.cameras
+        assert [(each.side, each.frames, each.duplicates, each.lost) for each in (below, above)] == [
+            ("bottom", 8, 0, 2),
+            ("top", 10, 0, 0),
+        ]
+        assert [(gap.first_sequence, len(gap.reasons)) for gap in below.gaps] == [(4, 1), (7, 0)]
+        assert (told.coverage.uninspected_mm, above.uninspected_mm) == (2 * FRAME_MM, 0.0)
+        assert (told.events.side.tolist(), told.decision.decided_by.found) == (["bottom"], 1)
+        assert [(side.side, len(side.gaps), len(side.events)) for side in strip_map(told).sides] == [
+            ("bottom", 2, 1),
+            ("top", 0, 0),
+        ]
 
     def test_a_defect_that_a_person_found_is_one(self, database):
         with database.writing() as connection:
@@ -336,7 +365,7 @@ class TestKeptRuns:
             connection.execute(update(schema.inspections).values(sequence=None, side=None))
         after = read(database)
         assert (after.stretches, after.tallies) == (before.stretches, before.tallies)
-        assert [each.frames for each in before.stretches["cam-1"]] == [2, 2]
+        assert [each.frames for each in before.stretches[View("cam-1", "top")]] == [2, 2]
 
     def test_a_frame_after_the_end_is_seen_at_once_and_kept_anew(self, database, closed):
         self.kept(database)
