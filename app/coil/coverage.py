@@ -349,19 +349,23 @@ def _camera(taken: _Taken, side: _Span | None, frame: _Frame) -> CameraCoverage:
 
 
 def _gaps(counted: Sequence[Counted], placed: Sequence[Stretch], frame: _Frame) -> list[Gap]:
-    """Missing numbers and missing strip; both in one gap where they are between the same frames."""
-    holes = {(id(hole[0]), id(hole[1])): hole for hole in _holes(placed, frame.tolerance_mm)}
+    """Missing numbers and missing strip; both in one gap where they are between the same frames, of which on a strip
+    that runs back the later ones lie before.
+    """
+    holes = {frozenset(map(id, hole)): hole for hole in _holes(placed, frame.tolerance_mm)}
     gaps: list[Gap] = []
     for edge in (edge for run in counted for edge in run.edges):
-        hole = holes.pop((id(edge.before), id(edge.after)), None)
-        from_mm, to_mm = (_places(edge.before)[1], _places(edge.after)[0]) if hole else (None, None)
+        hole = holes.pop(frozenset((id(edge.before), id(edge.after))), None)
+        from_mm, to_mm = (_places(hole[0])[1], _places(hole[1])[0]) if hole else (None, None)
         missing = edge.last - edge.first + 1
         at = edge.before.last_at, edge.after.first_at
         overlapped = hole is None and edge.before.last_mm is not None and edge.after.first_mm is not None
         gap = Gap(edge.first, edge.last, missing, from_mm, to_mm, min(at), max(at), overlapped=overlapped)
         gaps.append(gap)
     for before, after in holes.values():
-        gaps.append(Gap(None, None, 0, _places(before)[1], _places(after)[0], before.last_at, after.first_at))
+        earlier, later = sorted((before, after), key=lambda stretch: stretch.first_at)
+        at = earlier.last_at, later.first_at
+        gaps.append(Gap(None, None, 0, _places(before)[1], _places(after)[0], min(at), max(at)))
     return gaps
 
 

@@ -144,6 +144,24 @@ class TestStrip:
         told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
         assert [camera.uninspected_mm for camera in told.cameras] == [0.0, 0.0]
 
+    def test_a_frame_lost_on_a_strip_that_runs_back_is_one_gap(self):
+        (camera,) = covered(
+            *(stretch(number, number, 2000.0 - number * FRAME_MM) for number in (0, 1, 2, 4, 5))
+        ).cameras
+        (gap,) = camera.gaps
+        assert (gap.first_sequence, gap.last_sequence, gap.frames) == (3, 3, 1)
+        assert (gap.from_mm, gap.to_mm, gap.started_at, gap.ended_at) == (1700.0, 1800.0, at(2), at(4))
+
+    def test_a_hole_begins_in_time_before_it_ends_whichever_way_the_strip_runs(self):
+        forth, back = stretch(0, 4), stretch(5, 9, -1000.0)
+        (gap,) = covered(forth, back).cameras[0].gaps
+        assert (gap.from_mm, gap.to_mm, gap.started_at, gap.ended_at) == (-500.0, 0.0, at(4), at(5))
+
+    def test_strip_between_what_was_seen_of_two_sides_was_not_inspected(self):
+        seen = {View("c1", "top"): [stretch(0, 39)], View("c1", "bottom"): [stretch(50, 99)]}
+        told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
+        assert (told.inspected_mm, told.uninspected_mm, told.uninspected_share) == (9000.0, 1000.0, 0.1)
+
     def test_strip_that_two_cameras_missed_is_missing_once(self):
         told = covered(stretch(0, 39), stretch(50, 99), c2=[stretch(0, 44), stretch(60, 99)])
         assert [camera.uninspected_mm for camera in told.cameras] == [1000.0, 1500.0]
@@ -229,11 +247,6 @@ class TestRefusedBesideAllThatWasSeen:
         if placed:
             assert (gap.from_mm, gap.to_mm) == (first * FRAME_MM, (last + 1) * FRAME_MM)
             assert told.uninspected_mm == told.cameras[0].uninspected_mm == 3000.0
-
-    def test_strip_between_what_was_seen_of_two_sides_was_not_inspected(self):
-        seen = {View("c1", "top"): [stretch(0, 39)], View("c1", "bottom"): [stretch(50, 99)]}
-        told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
-        assert (told.inspected_mm, told.uninspected_mm, told.uninspected_share) == (9000.0, 1000.0, 0.1)
 
     @pytest.mark.parametrize(("numbered", "placed"), WAYS_TO_TELL)
     def test_a_side_of_which_nothing_was_inspected_is_not_inspected(self, numbered, placed):
