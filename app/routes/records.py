@@ -134,7 +134,7 @@ async def heat_map(request: Request, service: Current, number: Number) -> Respon
     return answered(tag, ASK_AGAIN, await service.rescoring.run(row["version"], drawn), "image/png")
 
 
-@router.get("/record", summary="How much is kept", responses=problems(503))
+@router.get("/record", summary="How much is kept", responses=problems(422, 503))
 def record(service: Current) -> RecordReply:
     """What the database and the archive hold, and what waits to be committed in the worker that answers."""
     store = service.store

@@ -74,6 +74,15 @@ def test_the_description_has_all_three_forms_and_all_refusals():
     assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/InspectionReply")
 
 
+@pytest.mark.anyio
+async def test_whoever_refuses_a_query_says_so_in_the_description(http):
+    paths = create_app(Settings()).openapi()["paths"]
+    answers = {path: await http.get(f"{path}?x=1&x=2") for path in paths if "get" in paths[path] and "live" not in path}
+    refusing = [path for path, answer in answers.items() if answer.status_code == 422]
+    assert {"/v1/record", "/v1/coils", "/v1/inspections"} <= set(refusing)
+    assert [path for path in refusing if "422" not in paths[path]["get"]["responses"]] == []
+
+
 def test_every_reference_in_the_description_leads_somewhere():
     description = create_app(Settings()).openapi()
     references = re.findall(r'"\$ref": "([^"]+)"', json.dumps(description))
