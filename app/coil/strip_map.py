@@ -4,6 +4,7 @@ Along the strip, lengths are true to scale; across, they have a scale of their o
 long as it is wide.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from app.plant import Plant
 # Some 150 bytes each in SVG, which then stays well below 500 kB; more would cover each other besides.
 MOST_EVENTS = 1500
 MOST_GAPS = 400
+# Cameras in one note.
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -200,11 +203,22 @@ def _notes(examination: Examination, unplaced: int, gaps_left_out: int, not_draw
         notes.append(f"{unplaced} events have no place: their frames came without position_mm or mm_per_pixel")
     if examination.false_calls:
         notes.append(f"{examination.false_calls} events that a person called false are not drawn")
+    seen = {view.camera_id for view in examination.places}
+    silent = [camera.id for camera in examination.plant.cameras if camera.id not in seen]
+    # Of a coil without frames its page says so.
+    if silent and seen:
+        notes.append(f"{_cameras(silent)}: in the plant file, and no frame of this coil came from there")
     assumed = [place.camera_id or "without an id" for place in examination.places.values() if place.assumed]
     if assumed:
-        many = len(assumed) > 1
-        listed = ", ".join(assumed[:8]) + (f" and {len(assumed) - 8} more" if len(assumed) > 8 else "")
-        notes.append(
-            f"camera{'s' if many else ''} {listed}: not in the plant file, laid side by side in the order of the ids"
-        )
+        notes.append(f"{_cameras(assumed)}: not in the plant file, laid side by side in the order of the ids")
     return tuple(notes)
+
+
+def _cameras(names: Sequence[str]) -> str:
+    """The first of many.
+
+    >>> _cameras(["a", "b"])
+    'cameras a, b'
+    """
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"camera{'s'[: len(names) > 1]} {', '.join(names[:MOST_NAMED])}{more}"

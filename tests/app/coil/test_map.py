@@ -88,6 +88,13 @@ class TestLayout:
         assert any("not in the plant file" in note for note in layout.notes)
         assert not strip_map(examined()).notes
 
+    def test_cameras_of_the_plant_file_that_sent_nothing_are_told(self):
+        others = tuple(Camera(id=f"b{number}", side="bottom", across_mm=0.0) for number in range(10))
+        plant = MILL.model_copy(update={"cameras": MILL.cameras + others})
+        (note,) = strip_map(examined(plant=plant)).notes
+        assert note.startswith("cameras b0, b1, b2, b3, b4, b5, b6, b7 and 2 more: in the plant file, and no frame")
+        assert not strip_map(examined(events_at([], []), plant=plant, stretches={})).notes
+
     def test_events_without_a_place_are_told(self):
         layout = strip_map(examined(events_at([np.nan, 100.0], [0.0, 0.0])))
         assert any(note.startswith("1 events have no place") for note in layout.notes)
