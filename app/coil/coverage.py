@@ -201,8 +201,10 @@ def cover(
         _Taken(view, stretches.get(view, ()), of_view[view], tolerance_mm)
         for view in sorted(of_view, key=lambda view: (view.side or "", view.camera_id or ""))
     ]
+    for one in taken:
+        one.follow(taken)
     spans = _spans(taken, frame_mm)
-    cameras = tuple(_camera(each, spans.get(each.view.side), frame) for each in taken)
+    cameras = tuple(_camera(one, spans.get(one.view.side), frame) for one in taken)
     listed = tuple(replace(camera, gaps=_longest(camera.gaps)) for camera in cameras)
     if not spans:
         return CoilCoverage(listed, None, None, None, None, None)
@@ -238,7 +240,8 @@ class _Taken:
     """One camera's frames: those seen, in runs of its count and along the strip, and those refused.
 
     among: refused frames within what was seen, which are in its gaps, or were sent again. early, late: before and after
-    all that was seen; of a camera of which nothing was seen all are late. apart: nobody knows where.
+    all that was seen; of a camera of which nothing was seen all are late. apart: nobody knows where. follows: the last
+    number that the camera gave on another side, after which this one goes on.
     """
 
     def __init__(
@@ -259,9 +262,21 @@ class _Taken:
         self.early: list[Refused] = []
         self.late: list[Refused] = []
         self.apart: list[Refused] = []
+        self.follows: int | None = None
         lists = {-1: self.early, 0: self.among, 1: self.late, None: self.apart}
         for each in refused:
             lists[self._where(each) if stretches else 1].append(each)
+
+    def follow(self, views: Iterable["_Taken"]) -> None:
+        """Where the camera named another side before and its count goes on, what is missing between is missing here:
+        unless both say their places, which tell it better.
+        """
+        for other in views:
+            if other.view.camera_id != self.view.camera_id or not (other.counted and self.counted):
+                continue
+            before, own = other.counted[-1], self.counted[0]
+            if before.last_at < own.first_at and before.last < own.first and not (other.placed and self.placed):
+                self.follows = max(self.follows or 0, before.last)
 
     def _where(self, refused: Refused) -> int | None:
         """-1 before all that was seen, 0 among it, 1 behind it; None if that cannot be told.
@@ -376,7 +391,8 @@ def _before(taken: _Taken, span: _Span | None, frame: _Frame) -> list[Gap]:
     numbers, strip = None, None
     if taken.counted:
         first = taken.counted[0].first
-        numbers = min(_sequences(taken.early), default=first), first - 1
+        expected = first if taken.follows is None else taken.follows + 1
+        numbers = min([expected, *_sequences(taken.early)]), first - 1
     if span is not None and _begins(taken.placed[0]) > span.first_mm + frame.tolerance_mm:
         strip = span.first_mm, _begins(taken.placed[0])
     return _unseen(numbers, strip, taken.early, ended_at=min(stretch.first_at for stretch in taken.stretches))

@@ -34,8 +34,8 @@ class Place:
 
 
 class Views:
-    """Which view a frame is of: on the side that it says, else on the one that its camera says most often, else on the
-    plant file's.
+    """Which view a frame is of: on the side that it says, else on the plant file's, else on the one that its camera
+    says most often.
 
     >>> of = Views(Plant(), [(View("c1", "top"), 9), (View("c1", None), 1)])
     >>> of(View("c1", None)), of(View("c1", "bottom"))
@@ -48,8 +48,8 @@ class Views:
         for view, frames in told:
             if view.side is not None:
                 counts.setdefault(view.camera_id, Counter())[view.side] += frames
-        self._usual: dict[str | None, str | None] = {camera.id: camera.side for camera in plant.cameras}
-        self._usual |= {camera_id: sides.most_common(1)[0][0] for camera_id, sides in counts.items()}
+        self._usual = {camera_id: sides.most_common(1)[0][0] for camera_id, sides in counts.items()}
+        self._usual |= {camera.id: camera.side for camera in plant.cameras}
 
     def __call__(self, told: View) -> View:
         return told if told.side is not None else View(told.camera_id, self._usual.get(told.camera_id))

@@ -201,6 +201,13 @@ class TestPlaces:
         assert told.events.side.tolist() == ["bottom"]
         assert told.across_mm[0] == pytest.approx(300.0 + 500.0 - 4.0)
 
+    def test_a_frame_without_a_side_is_of_the_plant_files_though_others_name_another(self):
+        tallies = [Tally("c1", side, "ok", "m1", None, 100, 800.0) for side in (None, "top")]
+        named = {View("c1", each.side): seen(200_000.0) for each in tallies}
+        for cameras, sides in (((), {"top"}), ((Camera(id="c1", side="bottom", across_mm=0.0),), {"top", "bottom"})):
+            told = examine(evidence(None, named, tallies=tallies), Plant(cameras=cameras))
+            assert {each.side for each in told.coverage.cameras} == sides
+
     def test_no_event_and_no_camera(self):
         told = examine(evidence(Events.of([]), stretches={}), Plant())
         assert (dict(told.places), told.repeats, len(told.events)) == ({}, (), 0)

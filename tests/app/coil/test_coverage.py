@@ -162,6 +162,12 @@ class TestStrip:
         told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
         assert (told.inspected_mm, told.uninspected_mm, told.uninspected_share) == (9000.0, 1000.0, 0.1)
 
+    @pytest.mark.parametrize(("named", "lost"), [("c1", 10), ("c2", 0)])
+    def test_a_camera_that_names_another_side_counts_on(self, named, lost):
+        seen = {View("c1", "top"): [stretch(0, 39, None)], View(named, "bottom"): [stretch(50, 99, None)]}
+        told = cover(seen, [], tolerance_mm=1.0, last_frame_at=at(99), closed=True)
+        assert (told.cameras[0].side, told.cameras[0].lost_unplaced, told.cameras[1].lost) == ("bottom", lost, 0)
+
     def test_strip_that_two_cameras_missed_is_missing_once(self):
         told = covered(stretch(0, 39), stretch(50, 99), c2=[stretch(0, 44), stretch(60, 99)])
         assert [camera.uninspected_mm for camera in told.cameras] == [1000.0, 1500.0]
