@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 
 from app.coil.coverage import CoilCoverage
-from app.coil.events import Events, Flags, Floats, Integers
+from app.coil.events import Events, Flags, Floats, Integers, Words
 from app.plant import Acceptance, Plant, Severity
 
 WINDOW_MM = 100_000.0
@@ -97,17 +97,18 @@ def _anything(coverage: CoilCoverage) -> Finding:
 
 
 def _density(rule: Acceptance, events: Events, grades: Integers, plant: Plant) -> Finding:
-    counted: Flags = np.ones(len(events), np.bool_)
-    if rule.defect_class is not None:
-        counted &= events.defect_class == rule.defect_class
-    if rule.side is not None:
-        counted &= events.side == rule.side
+    counted = _may_be(events.defect_class, rule.defect_class) & _may_be(events.side, rule.side)
     if rule.severity is not None:
         counted &= grades >= [step.name for step in plant.severities].index(rule.severity)
     found, first = worst_window(events.position_mm[counted])
     allowed, verdict = _judged(found, rule.hold_above, rule.reject_above)
     last = None if first is None else first + WINDOW_MM
     return Finding(_words(rule, plant), allowed, found, verdict, first, last)
+
+
+def _may_be(told: Words, wanted: str | None) -> Flags:
+    """Of events whose class or side nobody knows, nobody knows that it is another: the same as of their places."""
+    return np.array([wanted is None or word is None or word == wanted for word in told], np.bool_)
 
 
 def _words(rule: Acceptance, plant: Plant) -> str:

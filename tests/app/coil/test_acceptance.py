@@ -52,6 +52,12 @@ class TestDensity:
         bottom = Plant(acceptance=(Acceptance(side="bottom", hold_above=0),))
         assert verdict(scratches(1), bottom).verdict is Release.ACCEPT
 
+    @pytest.mark.parametrize("unknown", [{"defect_class": None}, {"side": None}])
+    def test_events_of_unknown_class_or_side_count_in_the_rules_of_each(self, unknown):
+        rules = (Acceptance(defect_class="scratch", side="top", hold_above=0),)
+        events = events_at([1e3], [0], **({"defect_class": "scratch"} | unknown))
+        assert verdict(events, Plant(acceptance=rules), stretches={View("c1", None): seen(200_000.0)}).verdict == "hold"
+
     def test_a_graver_event_counts_where_a_lighter_one_would(self):
         rule = Plant(acceptance=(Acceptance(severity="major", hold_above=0),))
         assert verdict(scratches(1, length_mm=8.0), rule).verdict is Release.ACCEPT
