@@ -108,7 +108,9 @@ def _density(rule: Acceptance, events: Events, grades: Integers, plant: Plant) -
 
 def _may_be(told: Words, wanted: str | None) -> Flags:
     """Of events whose class or side nobody knows, nobody knows that it is another: the same as of their places."""
-    return np.array([wanted is None or word is None or word == wanted for word in told], np.bool_)
+    if wanted is None:
+        return np.ones(len(told), np.bool_)
+    return np.array([word is None or word == wanted for word in told], np.bool_)
 
 
 def _words(rule: Acceptance, plant: Plant) -> str:

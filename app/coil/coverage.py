@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from app.coil.counting import Counted, Stretch, View, count, runs
@@ -201,8 +201,7 @@ def cover(
         _Taken(view, stretches.get(view, ()), of_view[view], tolerance_mm)
         for view in sorted(of_view, key=lambda view: (view.side or "", view.camera_id or ""))
     ]
-    for one in taken:
-        one.follow(taken)
+    _count_on(taken)
     spans = _spans(taken, frame_mm)
     cameras = tuple(_camera(one, spans.get(one.view.side), frame) for one in taken)
     listed = tuple(replace(camera, gaps=_longest(camera.gaps)) for camera in cameras)
@@ -267,17 +266,6 @@ class _Taken:
         for each in refused:
             lists[self._where(each) if stretches else 1].append(each)
 
-    def follow(self, views: Iterable["_Taken"]) -> None:
-        """Where the camera named another side before and its count goes on, what is missing between is missing here:
-        unless both say their places, which tell it better.
-        """
-        for other in views:
-            if other.view.camera_id != self.view.camera_id or not (other.counted and self.counted):
-                continue
-            before, own = other.counted[-1], self.counted[0]
-            if before.last_at < own.first_at and before.last < own.first and not (other.placed and self.placed):
-                self.follows = max(self.follows or 0, before.last)
-
     def _where(self, refused: Refused) -> int | None:
         """-1 before all that was seen, 0 among it, 1 behind it; None if that cannot be told.
 
@@ -311,6 +299,19 @@ class _Taken:
         for each in (*self.early, *self.late):
             if each.position_mm is not None and length_mm is not None:
                 yield from (each.position_mm, each.position_mm + length_mm)
+
+
+def _count_on(taken: Iterable[_Taken]) -> None:
+    """Where a camera names another side than before and its count goes on, what is missing between is missing of the
+    later view: unless both say their places, which tell it better.
+    """
+    of_camera: dict[str | None, list[_Taken]] = {}
+    for view in sorted((each for each in taken if each.counted), key=lambda each: each.counted[0].first_at):
+        of_camera.setdefault(view.view.camera_id, []).append(view)
+    for earlier, later in chain.from_iterable(map(pairwise, of_camera.values())):
+        before, own = earlier.counted[-1], later.counted[0]
+        if before.last_at < own.first_at and before.last < own.first and not (earlier.placed and later.placed):
+            later.follows = before.last
 
 
 def _apart(run: Counted, at: datetime) -> timedelta:

@@ -91,7 +91,7 @@ class Events:
     @property
     def views(self) -> list[View]:
         """Of each event the view that it is on."""
-        return [View(*each) for each in zip(self.camera_id, self.side, strict=True)]
+        return list(map(View, self.camera_id.tolist(), self.side.tolist()))
 
     def among(self, chosen: Flags | Integers) -> Self:
         """The events that a mask or an array of indices chooses."""
@@ -127,7 +127,7 @@ def joined(events: Events) -> Events:
         return events
     placed = np.isfinite(events.middle_mm) & np.isfinite(events.across_mm + events.width_mm)
     begins = np.arange(len(events))
-    for camera_id, side in {view for view, goes_on in zip(events.views, events.continued, strict=True) if goes_on}:
+    for camera_id, side in set(events.among(events.continued).views):
         inside = np.flatnonzero(placed & (events.camera_id == camera_id) & (events.side == side))
         _chain(events, inside[np.argsort(events.position_mm[inside], kind="stable")], begins)
     return _merged(events, begins, keep=placed | ~events.continued)

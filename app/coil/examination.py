@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import merge
 
 import numpy as np
 
@@ -121,8 +122,7 @@ def examine(evidence: Evidence, plant: Plant) -> Examination:
         closed=coil.closed_at is not None,
         length_mm=coil.length_mm,
     )
-    sides = np.array([views(view).side for view in evidence.events.views], np.object_)
-    told = joined(_corrected(replace(evidence.events, side=sides), evidence.corrections))
+    told = joined(_corrected(_sided(evidence.events, views), evidence.corrections))
     false: Flags = told.review == FALSE
     events = told.among(~false)
     across_mm = strip_across(events, placed)
@@ -143,10 +143,10 @@ def examine(evidence: Evidence, plant: Plant) -> Examination:
 
 def _by_view(stretches: Mapping[View, Sequence[Stretch]], views: Views) -> dict[View, list[Stretch]]:
     """In order of arrival, also where frames of one view say their side and others do not."""
-    found: dict[View, list[Stretch]] = {}
+    found: dict[View, list[Sequence[Stretch]]] = {}
     for told, seen in stretches.items():
-        found.setdefault(views(told), []).extend(seen)
-    return {view: sorted(seen, key=lambda stretch: stretch.first_at) for view, seen in found.items()}
+        found.setdefault(views(told), []).append(seen)
+    return {view: list(merge(*parts, key=lambda stretch: stretch.first_at)) for view, parts in found.items()}
 
 
 def _sightings(evidence: Evidence, views: Views) -> list[Sighting]:
@@ -155,6 +155,14 @@ def _sightings(evidence: Evidence, views: Views) -> list[Sighting]:
     for tally in evidence.tallies:
         widths[views(tally.view)] = max(widths[views(tally.view)], tally.width_mm or 0.0)
     return [Sighting(view, width or None) for view, width in widths.items()]
+
+
+def _sided(events: Events, views: Views) -> Events:
+    """Each with the side that it is of."""
+    told = zip(events.camera_id.tolist(), events.side.tolist(), strict=True)
+    # Most say it: a coil may have a hundred thousand.
+    side = [side if side is not None else views(View(camera_id, None)).side for camera_id, side in told]
+    return replace(events, side=np.array(side, np.object_))
 
 
 def _corrected(events: Events, corrections: Mapping[int, str]) -> Events:
