@@ -8,7 +8,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from model.verdict import Thresholds
 
 if TYPE_CHECKING:
     import keras
+    from playwright.sync_api import Browser
 
 # How long an example takes is the machine's affair.
 settings.register_profile("steelsight", deadline=None)
@@ -189,3 +190,21 @@ def certificate(authority, tmp_path_factory) -> tuple[Path, Path]:
         part.write_to_path(folder / "certificate.pem", append=number > 0)
     issued.private_key_pem.write_to_path(folder / "key.pem")
     return folder / "certificate.pem", folder / "key.pem"
+
+
+# Not for the whole session: Playwright runs an event loop in the tests' thread, beside which no other can begin.
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """The system's Chromium, without a window."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        reason = "chromium is not installed: pages are tested in it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from app.access.keys import create_key
 from app.access.people import Role, add_person
@@ -233,22 +233,6 @@ def site(start_site: Start, surface: Surface) -> Site:
     with one.http as http:
         http.post("/v1/coils/C-0/close").raise_for_status()
     return one
-
-
-# Not for the whole session: Playwright runs an event loop in the tests' thread, beside which no other can begin.
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        reason = "chromium is not installed: the desk is tested in it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @dataclass

@@ -29,6 +29,8 @@ from training.galleries import (
 )
 from training.report import CARD, FIGURES, PAGE, write_report
 
+# What the usual margins leave of a sheet of A4, in CSS pixels.
+PAPER_PX = 718
 HOSTILE = "<script>alert(1)</script>|`$x$"
 
 
@@ -96,6 +98,21 @@ def test_the_page_shows_every_figure_class_and_change(report):
     for row in found["robustness"]:
         assert f'<td class="text">{row["level"]}</td>' in page
     assert "Learning curves" in page
+
+
+@pytest.mark.parametrize(("medium", "width_px"), [("print", PAPER_PX), ("screen", 1000)])
+def test_no_column_lies_beyond_the_page(chromium, naming, tmp_path, medium, width_px):
+    """Nor does a long name push one there; the escape rate is the last column."""
+    long = "W" * 120
+    records = [replace(record, defect_type=long) for record in naming.records]
+    manifest = naming.manifest.model_copy(update={"classes": (*naming.manifest.classes[:-1], long)})
+    write_report(tmp_path, replace(naming, records=records, manifest=manifest))
+    page = chromium.new_page(viewport={"width": width_px, "height": 800})
+    page.emulate_media(media=medium)
+    page.goto((tmp_path / PAGE).as_uri())
+    ends = page.locator("th, td").evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().right)")
+    page.close()
+    assert max(ends) <= width_px
 
 
 def test_the_same_examination_gives_the_same_bytes(report, examination, tmp_path):
