@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from model.explain import Explainer
 from model.feature_maps import Stage, Window
 from model.network import Block, NetworkConfig
 from model.registry import Registry
+from model.verdict import Thresholds
 from training.__main__ import main
 from training.errors import DataFault, UsageFault
 from training.explain import explain_image
 from training.explain.page import MAPS_SHOWN, render
 from training.explain.story import follow_convolution, follow_pooling, hottest_patch, telling_numbers
+from training.wording import probability
 
 VERSION = "tiny-64-first"
 
@@ -118,14 +121,30 @@ class TestFolder:
         assert "&lt;b&gt;coil &amp; 7.png" in text
 
     def test_the_page_states_the_inspector_s_probability(self, explained, explainer, image):
-        probability = explainer.inspector.inspect(np.asarray(Image.open(image))).defect_probability
-        assert f"defect probability <strong>{probability:.4f}</strong>" in (explained / "explain.html").read_text()
+        inspected = explainer.inspector.inspect(np.asarray(Image.open(image))).defect_probability
+        text, _ = read(explained / "explain.html")
+        assert f"defect probability <strong>{probability(inspected)}</strong>" in text
+
+    def test_what_is_next_to_0_or_1_is_not_told_as_that(self, explainer, image, tiny_models):
+        figures = {
+            "metrics": {"escape_rate": Interval(value=0.0004)},
+            "thresholds": Thresholds(review=0.00002, defect=0.99998),
+        }
+        manifest = Registry(tiny_models).manifest(VERSION).model_copy(update=figures)
+        explanation = explainer.explain(np.asarray(Image.open(image)))
+        sure = replace(explanation, inspection=replace(explanation.inspection, defect_probability=0.99997))
+        page = render(sure, manifest, "image")["explain.html"].decode()
+        assert "defect probability <strong>0.99997</strong>" in page
+        assert "review from 2e-05<" in page
+        assert "defect from 0.99998<" in page
+        assert "Review begins at 2e-05, defect at 0.99998:" in page
+        assert "escape rate 0.0004." in page
 
     @pytest.mark.parametrize(
         ("training", "told", "not_told"),
         [
-            ({}, "The model's test figures: auroc 0.900.", "recipe"),
-            ({"figures": "Of K networks."}, "Of K networks. Of the recipe: auroc 0.900.", "test figures"),
+            ({}, "The model's test figures: AUROC 0.900.", "recipe"),
+            ({"figures": "Of K networks."}, "Of K networks. Of the recipe: AUROC 0.900.", "test figures"),
         ],
     )
     def test_says_whose_figures_it_shows(self, explainer, image, tiny_models, training, told, not_told):

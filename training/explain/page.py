@@ -27,6 +27,7 @@ from training.explain.story import (
     hottest_patch,
     telling_numbers,
 )
+from training.wording import figure, probability, words
 
 TEMPLATES = Path(__file__).parent
 PAGE = "explain.html"
@@ -131,6 +132,7 @@ def render(explanation: Explanation, manifest: Manifest, image: str) -> dict[str
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters |= {"figure": figure, "probability": probability, "words": words}
     page = environment.get_template(PAGE).render(
         image=image,
         manifest=manifest,
