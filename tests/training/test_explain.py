@@ -171,6 +171,7 @@ class TestNetworksOfOtherShapes:
                 "<td>crack over ok</td>",
             ),
             ({"blocks": (Block(filters=4, pool_before=2, pool_after=1),)}, "Convolution keeps the structure"),
+            ({"blocks": (Block(filters=4, normalize=True),)}, "multiplied with its weights and added up."),
             (
                 {"blocks": (Block(filters=4), Block(filters=4, pool_after=3, pooling="max_and_average"))},
                 "the strongest signal and the mean go on",
