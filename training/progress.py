@@ -11,6 +11,8 @@ from training.checkpoint import State
 
 # More often only fills a log file when no person is watching.
 SECONDS_BETWEEN_LINES = 10.0
+# What is cut off where a terminal is too narrow is the end, so the bar itself stands there.
+BAR = "{percentage:3.0f}% {remaining} left{postfix} {bar}"
 
 
 class Progress:
@@ -23,7 +25,7 @@ class Progress:
         self._loss = float("nan")
         self._begun = self._told = time.monotonic()
         self._lines = not sys.stderr.isatty()
-        self._bar = tqdm(total=steps * epochs, initial=self._batches, unit="batch", disable=self._lines)
+        self._bar = tqdm(total=steps * epochs, initial=self._batches, bar_format=BAR, disable=self._lines)
 
     def __enter__(self) -> Self:
         return self
@@ -36,7 +38,7 @@ class Progress:
     def batch(self, loss: float) -> None:
         """One more batch was fitted. loss: the mean of its epoch so far."""
         self._batches, self._loss = self._batches + 1, loss
-        self._bar.set_postfix_str(self._figures(), refresh=False)
+        self._bar.set_postfix_str(self._briefly(), refresh=False)
         self._bar.update()
         now = time.monotonic()
         if self._lines and now - self._told >= self._between_lines:
@@ -46,7 +48,7 @@ class Progress:
     def epoch(self, state: State) -> None:
         """One more epoch is finished and kept."""
         self._state = state
-        self._bar.set_postfix_str(self._figures())
+        self._bar.set_postfix_str(self._briefly())
 
     def __str__(self) -> str:
         total = self._steps * self._epochs
@@ -62,3 +64,7 @@ class Progress:
             told += f", {self._state.history[-1].told}"
             told += "" if best.figure is None else f" (best: epoch {best.number}, {best.told.split()[-1]})"
         return told
+
+    def _briefly(self) -> str:
+        """The figures in as many words as 80 columns hold."""
+        return self._figures().replace("validation ", "")

@@ -1,4 +1,10 @@
-"""What a person reads of a run that is under way, where no terminal shows a bar."""
+"""What a person reads of a run that is under way, on a terminal and in a file."""
+
+import os
+import sys
+import termios
+
+import pytest
 
 from training.checkpoint import Epoch, State
 from training.progress import Progress
@@ -32,3 +38,20 @@ def test_a_run_that_is_finished_already_says_nothing(capsys):
     with Progress(state(0.9), epochs=1, steps=5):
         pass
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [(80, "left, epoch 12/60, loss 0.500, AUROC 0.800 (best: epoch 10, 0.900)"), (40, "left, epoch 12/60, loss 0.5")],
+)
+def test_a_narrow_terminal_shows_the_time_left_and_the_figures_before_the_bar(monkeypatch, columns, told):
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, (24, columns))
+    with os.fdopen(ours, "rb", 0) as screen, os.fdopen(its, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Progress(state(*[0.1] * 9, 0.9, 0.7), epochs=60, steps=1) as shown:
+            shown.batch(0.5)
+            shown.epoch(state(*[0.1] * 9, 0.9, 0.7, 0.8))
+        written = screen.read(10_000).decode().splitlines()
+    assert told in written[-1]
+    assert max(map(len, written)) <= columns
