@@ -157,7 +157,7 @@ def _limits(found: Mapping[str, Any]) -> str:
         )
     else:
         lines.append(f"- None of the {found['defect_tiles']} defect tiles escapes.")
-    lines.append(_under_changes(*found["robustness"]))
+    lines.append(_under_changes(found["tiles"], *found["robustness"]))
     showing = sum(1 for row in found["by_group"] if row["defects"])
     if showing < FEW_GROUPS:
         lines.append(
@@ -170,15 +170,20 @@ def _limits(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _under_changes(unchanged: Mapping[str, Any], *changed: Mapping[str, Any]) -> str:
-    """What becomes of each figure under the change that costs it most: one that ranks as before may pass everything."""
+def _under_changes(tiles: int, unchanged: Mapping[str, Any], *changed: Mapping[str, Any]) -> str:
+    """What becomes of each figure under the change that costs it most: one that ranks as before may pass everything.
+
+    tiles: of the figures above; those that were changed may be fewer, and then have figures of their own.
+    """
     told = []
     for figure_of, worst in (("auroc", min), ("escape_rate", max), ("overkill_rate", max)):
         values = [row["metrics"][figure_of]["value"] for row in changed]
         row = changed[values.index(worst(values))]
         before, after = (figure(each["metrics"][figure_of]["value"]) for each in (unchanged, row))
         told.append(f"{words(figure_of)} {before} becomes {after} ({row['change']}, {row['level']})")
-    return f"- At worst, under the changes tried: {'; '.join(told)}."
+    tried = unchanged["tiles"]
+    fewer = f" on {tried} of the tiles, of whole groups drawn at random" if tried < tiles else ""
+    return f"- At worst, under the changes tried{fewer}: {'; '.join(told)}."
 
 
 def _upper_without_escape(groups: int) -> float:

@@ -27,6 +27,7 @@ from training.galleries import (
     worst_escapes,
     worst_false_calls,
 )
+from training.model_card import model_card
 from training.report import CARD, FIGURES, PAGE, write_report
 
 # What the usual margins leave of a sheet of A4, in CSS pixels.
@@ -201,6 +202,13 @@ def test_the_card_tells_of_each_figure_the_change_that_costs_it_most(report):
         row = worst(changed, key=lambda row: row["metrics"][name]["value"])
         before, after = (f"{each['metrics'][name]['value']:.3f}" for each in (unchanged, row))
         assert f"{said} {before} becomes {after} ({row['change']}, {row['level']})" in told
+
+
+def test_the_card_says_of_how_many_tiles_the_changes_were_tried_where_not_of_all(report, examination):
+    found = json.loads((report / FIGURES).read_text())
+    found["robustness"][0]["tiles"] = 40
+    card = model_card(examination.manifest, found)
+    assert "under the changes tried on 40 of the tiles, of whole groups drawn at random: " in card
 
 
 def test_thresholds_and_rates_next_to_0_and_1_are_not_told_as_that(examination, tmp_path):
