@@ -171,7 +171,7 @@ def _sheets(crops: CropSampler, experiment: Experiment, fit: Fit) -> Iterator[Sh
         "Drawn tiles and what becomes of them",
         "On the left tiles as the sampler draws them, defects also with the outline of their mask if they have one; on "
         "the right what the network gets instead, drawn anew each time. Ask of each: could our camera have taken this? "
-        "And: would a person still give it the same label?",
+        f"And: would a person still give it the same label?{_left_out(examples, crops)}",
         contact_sheet(list(_drawn(examples, experiment.augmentation, rng))),
     )
     shown = experiment.augmentation.model_copy(update={"scale": drawn_scale(experiment, fit)})
@@ -207,6 +207,13 @@ def _examples(crops: CropSampler, rng: np.random.Generator) -> Examples:
             if len(found[kind]) < TILES_EACH:
                 found[kind].append(_Drawn(tile, mask if mask.any() and not mask.all() else None, kind))
     return {kind: found[kind] for kind in sorted(found, key=lambda kind: (kind != NO_DEFECT, kind))[:KINDS_SHOWN]}
+
+
+def _left_out(examples: Examples, crops: CropSampler) -> str:
+    """What the sheet does not show, if anything: of many defect types the first, and none that was never drawn."""
+    types = crops.defect_types
+    shown = len(examples.keys() & set(types))
+    return f" {shown} of the {len(types)} defect types are shown." if shown < len(types) else ""
 
 
 def _drawn(examples: Examples, settings: Augmentation, rng: np.random.Generator) -> Iterator[Row]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training import preview
 from training.__main__ import main
 from training.augment import augment
 from training.config import Augmentation, Experiment
@@ -115,6 +116,13 @@ class TestPreview:
         page = written.page.read_text()
         assert "gain, offset, gamma, gradient, blur, noise, flips, turns, scale" in page
         assert not (tmp_path / "out/limits.png").exists()
+
+    def test_of_many_defect_types_it_says_how_many_are_shown(self, synthetic_folder, tmp_path, monkeypatch):
+        write_preview(synthetic_folder, Experiment(preset="steel-64"), tmp_path / "all", tmp_path)
+        assert "defect types are shown" not in (tmp_path / "all/preview.html").read_text()
+        monkeypatch.setattr(preview, "KINDS_SHOWN", 3)
+        write_preview(synthetic_folder, Experiment(preset="steel-64"), tmp_path / "few", tmp_path)
+        assert re.search(r"2 of the [3-9] defect types are shown\.", (tmp_path / "few/preview.html").read_text())
 
     def test_without_augmentation_what_is_drawn_is_what_the_network_gets(self, synthetic_folder, tmp_path):
         write_preview(synthetic_folder, Experiment(augmentation=NOTHING), tmp_path / "out", tmp_path)
