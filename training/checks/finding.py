@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
     ),
     "unlabelled": (
         Severity.WARNING,
-        "lie neither below ok/ nor defect/ and are not in labels.csv, or are links to nothing: they are not used",
+        "are not used: neither below ok/ or defect/ nor in labels.csv, or links to nothing",
     ),
     "mask_unused": (Severity.WARNING, "are masks of no image; name each mask after its image"),
     "constant": (Severity.WARNING, "have one grey value only"),
@@ -85,6 +85,8 @@ def finding(kind: str, files: Sequence[str], pairs: Sequence[tuple[str, str]] = 
 
     >>> finding("constant", ["ok/a.png"]).message
     '1 image has one grey value only'
+    >>> finding("unlabelled", ["new/a.png"]).message
+    '1 image is not used: neither below ok/ or defect/ nor in labels.csv, or links to nothing'
     """
     severity, advice = KINDS[kind]
     many = f"{len(files)} images {advice}"
