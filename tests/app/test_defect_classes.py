@@ -109,7 +109,7 @@ def test_the_report_shows_what_was_taken_for_what(home, version, run, tmp_path):
         65 * told["metrics"]["class_accuracy"]["value"]
     )
     page, card = (tmp_path / "report.html").read_text(), (tmp_path / "model-card.md").read_text()
-    assert all(f"<th>named: {name}</th>" in page for name in CLASSES)
+    assert all(f">named: {name}</th>" in page for name in CLASSES)
     assert all(f"named {name}" in card for name in CLASSES)
 
 
