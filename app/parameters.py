@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl
 
 from fastapi import Depends
@@ -99,11 +99,10 @@ def parameters(query_string: bytes) -> dict[str, str]:
     >>> parameters(b"camera_id=K%C3%BChlbett&side=")
     {'camera_id': 'Kühlbett', 'side': ''}
     """
-    query = query_string.decode("latin-1")
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+        pairs = _pairs(query_string, errors="strict")
     except UnicodeDecodeError:
-        raise _not_utf8(query) from None
+        raise _not_utf8(query_string) from None
     values = dict(pairs)
     if len(values) < len(pairs):
         counts = Counter(name for name, _ in pairs)
@@ -112,8 +111,12 @@ def parameters(query_string: bytes) -> dict[str, str]:
     return values
 
 
-def _not_utf8(query: str) -> Refusal:
-    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+def _pairs(query_string: bytes, errors: Literal["strict", "surrogateescape"]) -> list[tuple[str, str]]:
+    return parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, errors=errors)
+
+
+def _not_utf8(query_string: bytes) -> Refusal:
+    pairs = _pairs(query_string, errors="surrogateescape")
     name, value = next(pair for pair in pairs if UNREADABLE.search("".join(pair)))
     return Refusal(ServiceCode.PARAMETERS_INVALID, f"{echo(name)}: received {echo(value)}; {EXPECTED_UTF8}")
 
@@ -168,7 +171,7 @@ class BatchQuery(StrictQuery):
         >>> InspectQuery.legible(b"coil_id=K1&camera_id=%FC&position_mm=nan&gain=2").model_dump(exclude_unset=True)
         {'coil_id': 'K1'}
         """
-        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+        pairs = _pairs(query_string, errors="surrogateescape")
         counts = Counter(name for name, _ in pairs)
         once = {name: value for name, value in pairs if name in cls.model_fields and counts[name] == 1}
         try:

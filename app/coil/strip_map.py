@@ -221,4 +221,4 @@ def _cameras(names: Sequence[str]) -> str:
     'cameras a, b'
     """
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"camera{'s'[: len(names) > 1]} {', '.join(names[:MOST_NAMED])}{more}"
+    return f"{'cameras' if len(names) > 1 else 'camera'} {', '.join(names[:MOST_NAMED])}{more}"
