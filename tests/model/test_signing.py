@@ -26,6 +26,7 @@ from model.signing import (
     sign,
     signing_key,
 )
+from tests.left_out import left_out
 
 VERSION = "tiny-64-first"
 
@@ -166,7 +167,7 @@ class TestKeys:
 
     def test_as_openssl_makes_them(self, tmp_path: Path, own_models: Path) -> None:
         if shutil.which("openssl") is None:
-            pytest.skip("openssl is not installed: left out is that its keys are read")
+            left_out("openssl is not installed: left out is that its keys are read")
         private, public = tmp_path / "a.pem", tmp_path / "a.pub"
         subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
         private.chmod(0o600)
