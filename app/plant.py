@@ -86,6 +86,9 @@ class Coverage(Part):
     unknown: Literal["accept", "hold"] = Field(
         "hold", description="Of a coil whose frames say neither where they lie nor their sequence."
     )
+    silent_camera: Literal["accept", "hold"] = Field(
+        "accept", description="Of a coil of which a camera of this file sent no frame at all."
+    )
     tolerance_mm: float = Field(
         1.0, ge=0, le=1000, description="A hole up to so long is the rounding of positions, not unseen strip."
     )

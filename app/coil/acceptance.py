@@ -25,7 +25,7 @@ GRAVITY = {Release.ACCEPT: 0, Release.HOLD: 1, Release.REJECT: 2}
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule against one coil. found: events in the worst 100 m, or a share of the strip; None: not known.
+    """One rule against one coil. found: events in the worst 100 m, cameras, or a share of the strip; None: not known.
 
     allowed: the limit that was broken, else the lowest. verdict: what follows from this rule alone, None if nothing.
     from_mm, to_mm: where the worst 100 m lie.
@@ -84,6 +84,7 @@ def decide(events: Events, grades: Integers, coverage: CoilCoverage, plant: Plan
         _anything(coverage),
         *(_density(rule, events, grades, plant) for rule in plant.acceptance),
         *_unseen(coverage, plant),
+        *_silent(coverage, plant),
     )
     gravest = max(findings, key=lambda finding: GRAVITY[finding.verdict or Release.ACCEPT])
     verdict = gravest.verdict or Release.ACCEPT
@@ -137,6 +138,14 @@ def _unseen(coverage: CoilCoverage, plant: Plant) -> tuple[Finding, ...]:
         held = Release.HOLD if limits.unknown == "hold" else None
         return (Finding(f"{rule}; unknown {limits.unknown}", allowed, None, held),)
     return (Finding(rule, allowed, share, verdict),)
+
+
+def _silent(coverage: CoilCoverage, plant: Plant) -> tuple[Finding, ...]:
+    if plant.coverage.silent_camera == "accept":
+        return ()
+    silent = coverage.silent(camera.id for camera in plant.cameras)
+    rule = "a camera of the plant file sent no frame of the coil: hold"
+    return (Finding(rule, 0, len(silent), Release.HOLD if silent else None),)
 
 
 def _judged(found: float, hold_above: float | None, reject_above: float | None) -> tuple[float, Release | None]:

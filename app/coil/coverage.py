@@ -131,6 +131,11 @@ class CoilCoverage:
             return max(missing / max(self.inspected_mm + missing, 1e-9), *shares)
         return max(shares) if any(camera.first_sequence is not None for camera in self.cameras) else None
 
+    def silent(self, cameras: Iterable[str]) -> tuple[str, ...]:
+        """Which of the cameras sent no frame, not even one that was refused. cameras: their ids."""
+        heard = {camera.camera_id for camera in self.cameras}
+        return tuple(camera for camera in cameras if camera not in heard)
+
 
 def _places(stretch: Stretch) -> tuple[float, float]:
     assert stretch.first_mm is not None

@@ -123,8 +123,10 @@ class RuleReply(Reply):
     """One rule of the acceptance matrix against the coil."""
 
     rule: str = Field(description="In words.")
-    allowed: float = Field(description="The limit that was passed, else the lowest; events, or a share of the strip.")
-    found: float | None = Field(description="Events in the worst 100 m, or the share; null: not known.")
+    allowed: float = Field(description="The limit that was passed, else the lowest; in the unit of `found`.")
+    found: float | None = Field(
+        description="Events in the worst 100 m, share of the strip, or cameras; null: not known."
+    )
     verdict: Release | None = Field(description="What follows from this rule; null: nothing.")
     from_mm: float | None = Field(description="Where the worst 100 m begin.")
     to_mm: float | None

@@ -49,7 +49,7 @@ def confidence(value: float) -> str:
 
 
 def found(rule: RuleReply) -> str:
-    """What a rule counted: events, or a share of the strip."""
+    """What a rule counted: events, cameras, or a share of the strip."""
     return UNKNOWN if rule.found is None else _counted(rule, rule.found)
 
 

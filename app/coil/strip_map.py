@@ -203,10 +203,9 @@ def _notes(examination: Examination, unplaced: int, gaps_left_out: int, not_draw
         notes.append(f"{unplaced} events have no place: their frames came without position_mm or mm_per_pixel")
     if examination.false_calls:
         notes.append(f"{examination.false_calls} events that a person called false are not drawn")
-    seen = {view.camera_id for view in examination.places}
-    silent = [camera.id for camera in examination.plant.cameras if camera.id not in seen]
+    silent = examination.coverage.silent(camera.id for camera in examination.plant.cameras)
     # Of a coil without frames its page says so.
-    if silent and seen:
+    if silent and examination.places:
         notes.append(f"{_cameras(silent)}: in the plant file, and no frame of this coil came from there")
     assumed = [place.camera_id or "without an id" for place in examination.places.values() if place.assumed]
     if assumed:

@@ -180,6 +180,21 @@ class TestCoverage:
         assert told.verdict == expected
         assert told.rules[-1].found is None
 
+    @pytest.mark.parametrize(
+        ("listed", "refused", "expected"),
+        [(("c1",), (), "accept"), (("c1", "c2"), (), "hold"), (("c1", "c2"), ("c2",), "accept")],
+    )
+    def test_a_camera_that_sent_nothing_holds_a_coil_where_the_plant_says_so(self, listed, refused, expected):
+        cameras = tuple(Camera(id=each, side="top", across_mm=0.0) for each in listed)
+        some = [Refused(each, "image_corrupt", START, None, None, "top") for each in refused]
+        lenient = {"hold_above": None}
+        strict = Plant(cameras=cameras, coverage=Coverage(silent_camera="hold", **lenient))
+        told = verdict(plant=strict, refused=some)
+        assert (told.verdict, told.rules[-1].found) == (expected, expected == "hold")
+        assert told.rules[-1].rule == "a camera of the plant file sent no frame of the coil: hold"
+        silent_is_fine = Plant(cameras=cameras, coverage=Coverage(**lenient))
+        assert verdict(plant=silent_is_fine, refused=some).verdict == "accept"
+
     def test_a_coil_of_which_nothing_was_inspected_is_held_always(self):
         lenient = Plant(coverage=Coverage(hold_above=None), acceptance=())
         told = verdict(plant=lenient, stretches={})
