@@ -27,12 +27,10 @@ from model.attribution import (
     place_parts,
 )
 from model.calibration import defect_class_logits
-from model.errors import ErrorCode, SteelsightError
+from model.engines.keras import KerasEngine
 from model.feature_maps import Activations, Stage, trace
 from model.image import Frame
 from model.inspector import Inspection, Inspector
-from model.keras_weights import check_weights
-from model.layers import check_layers
 from model.registry import Registry
 from model.seam import judge_seam
 from model.tiling import Fit, Probabilities, TileGrid
@@ -129,18 +127,8 @@ class Explainer:
 
         Raises `SteelsightError`: model_unknown, artifact_invalid, engine_unavailable (TensorFlow is needed).
         """
-        folder = registry.folder(version)
         manifest = registry.verified(version)
-        path = folder / "model.keras"
-        check_layers(path)
-        try:
-            import keras
-        except ModuleNotFoundError as error:
-            raise SteelsightError(
-                ErrorCode.ENGINE_UNAVAILABLE, f"explaining needs TensorFlow ({error}); install the `train` extra"
-            ) from error
-        check_weights(path)
-        network = keras.models.load_model(path, compile=False, safe_mode=True)
+        network = KerasEngine(registry.folder(version), threads).network
         return cls(manifest, Inspector.load(registry, version, engine, threads=threads, stride=stride), network)
 
     def explain(self, frame: Frame) -> Explanation:

@@ -39,6 +39,7 @@ from training.outcome import Outcome
 from training.prepare import named_records, require_binary
 from training.run import compare_versions, evaluate_version, train
 from training.scan import Record, as_text, fingerprint, scan
+from training.start import require_start
 from training.teacher import require_teacher
 from training.threshold import EscapeOf
 from training.validate import check
@@ -384,6 +385,7 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     fit = choose_fit(records, experiment.fit)
     require_blends(experiment, fit)
     require_teacher(run, fit, arguments.models)
+    require_start(run, arguments.models)
     for finding in file_findings(data, scan(data)):
         _tell(finding)
     _warn_of_faults(arguments.data, named)

@@ -95,6 +95,9 @@ class Experiment(Settings):
     pretraining: int = Field(0, ge=0, le=100_000, description="first epochs, in which all defects are generated")
     teacher: str | None = Field(None, description="published version whose probabilities are learned from as well")
     teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the target that is the teacher's")
+    start: str | None = Field(
+        None, description="published version of other data, whose convolutions the fit begins with; none: random ones"
+    )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32", description="of the inner convolutions, in training alone; what is published computes in float32"
     )

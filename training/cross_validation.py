@@ -26,6 +26,7 @@ from training.prepare import CutFolder, prepared_for, tell_left_out, tell_tiles
 from training.recipe import fit_network
 from training.scoring import unpublished
 from training.split import Part
+from training.start import Start
 
 LOGITS, NETWORK, FINAL = "logits.npy", "network", "final"
 
@@ -67,8 +68,8 @@ class OutOfFold:
         return {fold_name(number): _labels(self.tiles, self.fold == number) for number in range(self.folds)}
 
 
-def cross_validate(run: Run, folder: CutFolder, checkpoint: Checkpoint) -> OutOfFold:
-    """Fit and score every fold, or those that are not finished yet.
+def cross_validate(run: Run, folder: CutFolder, checkpoint: Checkpoint, start: Start | None = None) -> OutOfFold:
+    """Fit and score every fold, or those that are not finished yet. start: what each fit begins with.
 
     Raises `DataFault` where a fold cannot have both labels, KeyboardInterrupt on Ctrl-C.
     """
@@ -76,7 +77,7 @@ def cross_validate(run: Run, folder: CutFolder, checkpoint: Checkpoint) -> OutOf
     fold_of, fold = dealt(run.experiment, folder)
     print(f"{folds} folds of {len(tiles)} tiles of {tiles.groups} groups", file=sys.stderr)
     tell_left_out(tiles)
-    logits = [_fold(run.experiment, folder, fold_of, fold, number, checkpoint) for number in range(folds)]
+    logits = [_fold(run.experiment, folder, fold_of, fold, number, checkpoint, start) for number in range(folds)]
     pooled = np.empty((len(tiles), logits[0].shape[1]), np.float32)
     for number, found in enumerate(logits):
         pooled[fold == number] = found
@@ -141,6 +142,7 @@ def _fold(
     fold: npt.NDArray[np.intp],
     number: int,
     checkpoint: Checkpoint,
+    start: Start | None,
 ) -> Logits:
     """Logits of the tiles of one fold, by the network that was fitted on the others."""
     own = fold_checkpoint(checkpoint, number)
@@ -153,7 +155,7 @@ def _fold(
     tell_tiles(f"all but {fold_name(number)}", train)
     its_experiment = fold_experiment(experiment, number)
     prepared = prepared_for(folder, split, {Part.TRAIN: train}, its_experiment)
-    model, _ = fit_network(its_experiment, prepared, own)
+    model, _ = fit_network(its_experiment, prepared, own, start=start)
     (own.folder / NETWORK).mkdir(exist_ok=True)
     export.save_keras(model, own.folder / NETWORK)
     # The logits say that the fold is finished: what they stand for must outlive a power cut, and so must they.

@@ -5,6 +5,7 @@ any moment and resumed ends like one that was not. docs/training.md tells the wh
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -43,6 +44,7 @@ def fit(
     *,
     classes: tuple[str, ...] = ("ok", "defect"),
     validation_kinds: Kinds | None = None,
+    begin: Callable[[keras.Model], None] | None = None,
     soften: Soften | None = None,
     pretraining: Sampler | None = None,
     hard: HardTiles | None = None,
@@ -50,7 +52,8 @@ def fit(
     """Train, or go on training, until the last epoch or until no epoch gets better.
 
     tiles: how many make an epoch. validation, validation_kinds: tiles that choose the best epoch, and what each shows;
-    without them the last epoch is it. classes: what the outputs stand for, ok first. soften: changes a batch's targets.
+    without them the last epoch is it. classes: what the outputs stand for, ok first. begin: gives a fresh network other
+    weights than random ones. soften: changes a batch's targets.
     pretraining: drawn from in the first `experiment.pretraining` epochs. hard: mined before every epoch but the
     first. The networks are kept in `run`. Raises KeyboardInterrupt on Ctrl-C with every finished epoch kept.
     """
@@ -65,6 +68,8 @@ def fit(
         averaged.set_weights(run.load_averaged(state))
     else:
         state = State(pretraining=curriculum.pretraining_epochs)
+        if begin:
+            begin(model)
         averaged.set_weights(model.get_weights())
     average = WeightAverage(model, averaged, experiment.averaging, steps * state.finished)
     feed, saved = Feed(curriculum), None

@@ -110,5 +110,8 @@ class LabelledFolder:
 
 
 def groups_used(manifest: Manifest) -> set[str]:
-    """Names of the groups that a version was fitted or tuned on: all of its split but the test part."""
-    return {group for group, part in manifest.data.get("split", {}).items() if part != Part.TEST}
+    """Names of the groups that a version was fitted or tuned on: all of its split but the test part, and those that
+    the versions it learned from had been.
+    """
+    own = {group for group, part in manifest.data.get("split", {}).items() if part != Part.TEST}
+    return own.union(manifest.data.get("groups_before", ()))

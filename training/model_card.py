@@ -83,6 +83,7 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
         f"sides. Measured below: {found['tiles']} tiles of {found['groups']} groups from {cell(found['data'])}, "
         f"{found['defect_tiles']} of them defect.",
     ]
+    lines += _learned_from(manifest.training.get("experiment", {}))
     if found["out_of_fold"]:
         lines += ["", f"**{cell(found['out_of_fold'])}**", "", *_folds(manifest.training.get("cross_validation", {}))]
     if found["known_groups"] is None:
@@ -98,6 +99,13 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
             "of their groups: the figures are flattering and say nothing about new surfaces.**",
         ]
     return "\n".join(lines)
+
+
+def _learned_from(experiment: Mapping[str, Any]) -> list[str]:
+    """Other versions whose data have come down to this one: whoever asks where it is from must ask of them too."""
+    told = {"start": "Its convolutions began as those of", "teacher": "It was taught, too, by"}
+    said = [f"{words} {cell(version)}." for name, words in told.items() if (version := experiment.get(name))]
+    return ["", " ".join(said)] if said else []
 
 
 def _folds(crossed: Mapping[str, Any]) -> list[str]:

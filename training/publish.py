@@ -4,7 +4,7 @@ Every part is scored by the files that will be served, not by the network in mem
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -26,6 +26,7 @@ from training.cross_validation import OutOfFold
 from training.dataset import TileSet
 from training.errors import DataFault
 from training.evaluate import Examination, OutOfFoldFigures
+from training.labelled_folder import groups_used
 from training.operating_point import operating_point
 from training.outcome import Outcome, measure
 from training.precisions import Measured, measure_precisions
@@ -42,13 +43,23 @@ LEAST_SPREAD = 1e-4
 PACKAGES = ("keras", "numpy", "onnxruntime", "openvino", "pillow", "tensorflow")
 
 
-def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, models: Path) -> Outcome:
+def publish(
+    run: Run,
+    prepared: Prepared,
+    model: "keras.Model",
+    state: State,
+    models: Path,
+    learned_from: Sequence[Manifest] = (),
+) -> Outcome:
     """Make the version appear below `models`; each of the four parts of the data is used for one thing.
+
+    learned_from: versions that it began with or was taught by.
 
     Raises `SteelsightError` (export_disagrees) if an export gives another verdict than the Keras model.
     """
     experiment, fitting, classes = run.experiment, prepared.fitting, prepared.classes
     calibration, threshold, test = (prepared.parts[part] for part in (Part.CALIBRATION, Part.THRESHOLD, Part.TEST))
+    tuned_on = [prepared.parts[part] for part in Part if part is not Part.TEST]
     with artifact.staging(models, run.version) as folder:
         keras, onnx = _engines(model, folder)
         logits = unpublished(keras, fitting, classes).logits(calibration.tiles)
@@ -75,8 +86,7 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
             thresholds=thresholds,
             parity=parity,
             fixed_scores=recorded(folder, keras, fitting.tile, parity),
-            data=_about_parts(prepared.parts)
-            | _about_use(prepared.split, (prepared.parts[part] for part in Part if part is not Part.TEST)),
+            data=_about_parts(prepared.parts) | _about_use(prepared.split, tuned_on, learned_from),
             training=_about_training(state, fitted, certificate),
         )
         examination = Examination(
@@ -97,11 +107,18 @@ def publish(run: Run, prepared: Prepared, model: "keras.Model", state: State, mo
 
 
 def publish_cross_fitted(
-    run: Run, prepared: Prepared, found: OutOfFold, model: "keras.Model", state: State, models: Path
+    run: Run,
+    prepared: Prepared,
+    found: OutOfFold,
+    model: "keras.Model",
+    state: State,
+    models: Path,
+    learned_from: Sequence[Manifest] = (),
 ) -> Outcome:
     """Make the version appear whose network was fitted on all groups; all else comes from out-of-fold logits.
 
-    prepared: of the fit on all groups. Raises `DataFault`, `SteelsightError` (export_disagrees).
+    prepared: of the fit on all groups. learned_from: as for `publish`. Raises `DataFault`, `SteelsightError`
+    (export_disagrees).
     """
     experiment, tiles, fitting = run.experiment, found.tiles, prepared.fitting
     figures = cross_figures(found, experiment)
@@ -140,7 +157,7 @@ def publish_cross_fitted(
             thresholds=thresholds,
             parity=parity,
             fixed_scores=recorded(folder, keras.engine, fitting.tile, parity),
-            data=_about_parts(found.parts()) | _about_use(found.split(), [tiles]),
+            data=_about_parts(found.parts()) | _about_use(found.split(), [tiles], learned_from),
             training=_about_training(state, fitted, certificate)
             | {"cross_validation": figures.summary(), "figures": sentence},
         )
@@ -224,11 +241,16 @@ def _about_parts(parts: Mapping[Any, TileSet]) -> dict[str, Any]:
     }
 
 
-def _about_use(split: Mapping[str, str], used: Iterable[TileSet]) -> dict[str, Any]:
-    """used: the tiles that the version was fitted or tuned on, whose images are known again in any folder."""
+def _about_use(split: Mapping[str, str], used: Iterable[TileSet], learned_from: Sequence[Manifest]) -> dict[str, Any]:
+    """used: the tiles that the version was fitted or tuned on, whose images are known again in any folder.
+
+    What those knew that it has learned from has come down to it.
+    """
+    images = [tiles.images for tiles in used] + [set(each.data.get("images_used", ())) for each in learned_from]
     return {
         "split": {group: str(part) for group, part in sorted(split.items())},
-        "images_used": sorted(set[str]().union(*(tiles.images for tiles in used))),
+        "images_used": sorted(set[str]().union(*images)),
+        "groups_before": sorted(set[str]().union(*map(groups_used, learned_from))),
     }
 
 

@@ -10,6 +10,7 @@ from training.hard_negatives import HardTiles
 from training.interrupt import Interruptions
 from training.prepare import Prepared
 from training.split import Part
+from training.start import Start
 from training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 
 
 def fit_network(
-    experiment: Experiment, prepared: Prepared, checkpoint: Checkpoint, teacher: Teacher | None = None
+    experiment: Experiment,
+    prepared: Prepared,
+    checkpoint: Checkpoint,
+    teacher: Teacher | None = None,
+    start: Start | None = None,
 ) -> tuple["keras.Model", State]:
     """Train, or go on training, in `checkpoint`; the network of the chosen epoch, probability included.
+
+    start: what a fresh network begins with.
 
     Raises KeyboardInterrupt on Ctrl-C with every finished epoch kept.
     """
@@ -40,6 +47,7 @@ def fit_network(
         checkpoint,
         classes=prepared.classes,
         validation_kinds=None if validation is None else tile_kinds(validation, prepared.records),
+        begin=start.begin if start else None,
         soften=teacher.soften if teacher else None,
         pretraining=blended(prepared.crops, 1.0, experiment.moved_share) if experiment.pretraining else None,
         hard=HardTiles(train, experiment.hard_negatives, experiment.seed) if experiment.hard_negatives else None,

@@ -34,6 +34,7 @@ from training.recipe import fit_network
 from training.report import write_report
 from training.scan import as_text
 from training.split import Part
+from training.start import learned_from, open_start
 from training.teacher import open_teacher, teachers_split
 
 
@@ -46,8 +47,9 @@ def train(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
         return train_in_folds(run, checkpoint, models)
     prepared = prepare(run, checkpoint, teachers_split(run, models))
     teacher = open_teacher(run.experiment, prepared.classes, prepared.fitting, models)
-    model, state = fit_network(run.experiment, prepared, checkpoint, teacher)
-    return publish(run, prepared, model, state, models)
+    start, before = open_start(run.experiment, models), learned_from(run.experiment, models)
+    model, state = fit_network(run.experiment, prepared, checkpoint, teacher, start)
+    return publish(run, prepared, model, state, models, before)
 
 
 def train_in_folds(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
@@ -57,7 +59,8 @@ def train_in_folds(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
     """
     experiment = run.experiment
     folder = read_folder(run, checkpoint.folder)
-    found = cross_validate(run, folder, checkpoint)
+    start, before = open_start(experiment, models), learned_from(experiment, models)
+    found = cross_validate(run, folder, checkpoint, start)
     if experiment.figures_only:
         print(f"figures: {figures_sentence(found.folds, published=False)}", file=sys.stderr)
         return cross_figures(found, experiment).outcome(None, found)
@@ -66,8 +69,8 @@ def train_in_folds(run: Run, checkpoint: Checkpoint, models: Path) -> Outcome:
     tell_tiles("all", folder.tiles)
     final = final_checkpoint(checkpoint)
     final.folder.mkdir(exist_ok=True)
-    model, state = fit_network(experiment, prepared, final)
-    return publish_cross_fitted(run, prepared, found, model, state, models)
+    model, state = fit_network(experiment, prepared, final, start=start)
+    return publish_cross_fitted(run, prepared, found, model, state, models, before)
 
 
 def evaluate_version(

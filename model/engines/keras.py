@@ -19,7 +19,10 @@ from model.network import logits_model, trunk_and_head
 
 
 class KerasEngine:
-    """The source of truth: every other engine is measured against it."""
+    """The source of truth: every other engine is measured against it.
+
+    network: the `keras.Model` as it was published, probability included.
+    """
 
     name = "keras"
     file = "model.keras"
@@ -46,6 +49,7 @@ class KerasEngine:
         # The layers were checked, but the weights may still be anything.
         except Exception as error:
             raise unusable(path, error) from error
+        self.network = model
         self._channels = model.input_shape[3]
 
         def compiled(network: Any) -> Any:

@@ -243,6 +243,8 @@ def test_train_with_a_teacher(folder, taught, tmp_path, capsys):
     assert manifest["data"]["split"] == read_manifest(models / VERSION).data["split"]
     experiment = manifest["training"]["experiment"]
     assert (experiment["teacher"], experiment["teacher_weight"]) == (VERSION, 0.25)
+    card = (models / summary["version"] / "report" / "model-card.md").read_text()
+    assert f"It was taught, too, by {VERSION}." in card
 
 
 @pytest.mark.parametrize(
