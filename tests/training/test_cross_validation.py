@@ -111,11 +111,11 @@ def test_stopped_before_the_second_fold_and_resumed_it_ends_like_a_run_that_was_
     run, checkpoint = started(coils, tmp_path / "stopped")
     first, second = (fold_checkpoint(checkpoint, number).folder / LOGITS for number in range(2))
 
-    def fitted(*arguments):
+    def fitted(*arguments, **named):
         # Ctrl-C at the one moment that matters here; tests/training/test_kill.py has the random ones.
         if first.exists():
             raise KeyboardInterrupt
-        return fit_network(*arguments)
+        return fit_network(*arguments, **named)
 
     monkeypatch.setattr("training.cross_validation.fit_network", fitted)
     assert main(["train", "--resume", str(checkpoint.folder), "--models", str(tmp_path / "models")]) == 130
