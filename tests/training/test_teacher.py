@@ -105,7 +105,9 @@ def taught(own_models, folder):
         parts = {group: str(part) for group, part in split(records, experiment.split, 0).items()}
         manifest = read_manifest(own_models / VERSION)
         (own_models / VERSION / MANIFEST).unlink()
-        own = {"classes": ("ok", "defect"), "data": {"fingerprint": fingerprint(records), "split": parts}}
+        # It had itself begun with a version of other data.
+        before = {"groups_before": ["older"], "images_used": ["0" * 64]}
+        own = {"classes": ("ok", "defect"), "data": {"fingerprint": fingerprint(records), "split": parts} | before}
         write_manifest(own_models / VERSION, manifest.model_copy(update=own | fields))
         return own_models
 
@@ -243,6 +245,8 @@ def test_train_with_a_teacher(folder, taught, tmp_path, capsys):
     assert manifest["data"]["split"] == read_manifest(models / VERSION).data["split"]
     experiment = manifest["training"]["experiment"]
     assert (experiment["teacher"], experiment["teacher_weight"]) == (VERSION, 0.25)
+    assert "older" in manifest["data"]["groups_before"], "what a teacher knew has come down to its student"
+    assert "0" * 64 in manifest["data"]["images_used"]
     card = (models / summary["version"] / "report" / "model-card.md").read_text()
     assert f"It was taught, too, by {VERSION}." in card
 
