@@ -31,7 +31,7 @@ from training.compare import write_comparison
 from training.config import Experiment, load_experiment
 from training.cross_validation import finished_folds
 from training.dataset import choose_fit
-from training.errors import DataFault, UsageFault
+from training.errors import DataFault, UsageFault, printable
 from training.group_pattern import by_pattern
 from training.grouping import with_groups
 from training.importers import FORMATS, import_source
@@ -340,10 +340,14 @@ def _require_folder(report: Path | None) -> None:
         raise UsageFault(f"--report {report} cannot be made a folder ({error.strerror}); name another") from error
 
 
+def _say(line: str) -> None:
+    print(printable(line), file=sys.stderr)
+
+
 def _tell(finding: Finding) -> None:
-    print(f"{finding.severity}: {finding.kind}: {finding.message}", file=sys.stderr)
+    _say(f"{finding.severity}: {finding.kind}: {finding.message}")
     for file in finding.files[:FILES_SHOWN]:
-        print(f"    {file}", file=sys.stderr)
+        _say(f"    {file}")
     if len(finding.files) > FILES_SHOWN:
         print(f"    and {len(finding.files) - FILES_SHOWN} more (all of them with --json)", file=sys.stderr)
 
@@ -408,7 +412,7 @@ def _warn_of_faults(data: Path, records: Sequence[Record]) -> None:
     for finding in check(records).findings:
         # Where copies cannot be told the split may part them.
         if finding.severity is Severity.ERROR or finding.kind == "all_alike":
-            print(f"warning: {finding.kind}: {finding.message}; see python -m training check {data}", file=sys.stderr)
+            _say(f"warning: {finding.kind}: {finding.message}; see python -m training check {data}")
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
@@ -450,10 +454,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         exit_code: int = arguments.run(arguments)
     except UsageFault as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return EXIT_USAGE
     except (DataFault, SteelsightError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return EXIT_FAULT
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -461,7 +465,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A folder that cannot be read or written, or a full disk: the system's own words name the file.
         advice = f"; {LESS[error.errno]}" if error.errno in LESS else ""
-        print(f"error: {error}{advice}", file=sys.stderr)
+        _say(f"error: {error}{advice}")
         return EXIT_FAULT
     except _memory_errors() as error:
         # TensorFlow's own words are many lines about its graph.

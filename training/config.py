@@ -247,7 +247,7 @@ def load_experiment(file: Path | None, overrides: dict[str, Any]) -> Experiment:
     try:
         stated = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
         given = {name: value for name, value in overrides.items() if value is not None}
-        return Experiment.model_validate(stated | given)
+        experiment = Experiment.model_validate(stated | given)
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -257,3 +257,7 @@ def load_experiment(file: Path | None, overrides: dict[str, Any]) -> Experiment:
         name = ".".join(map(str, first["loc"]))
         where = f"{name} = {first['input']!r}: " if name else ""
         raise UsageFault(f"the experiment is not valid: {where}{first['msg'].removeprefix('Value error, ')}") from error
+    # Said of what is stated now, and not of the experiment of an old version, which could not be measured any more.
+    if "confidence" in stated | given and experiment.max_escape is None:
+        raise UsageFault("the experiment is not valid: confidence says how surely max_escape is kept: state that too")
+    return experiment

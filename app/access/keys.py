@@ -28,6 +28,8 @@ PREFIX = b"sk_"
 # depend on them.
 ID, SECRET, TOKEN_BYTES = slice(3, 19), slice(20, 84), 84
 MAX_RATE = 1_000_000
+# Characters of a `camera_id`, as `app.parameters` takes it.
+MAX_CAMERA = 128
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f:]+$")]
 
@@ -188,6 +190,10 @@ def create_key(
     secret = secrets.token_hex(32)
     if cameras and Scope.INSPECT not in scopes:
         raise AccessError("a key bound to cameras needs the scope inspect: nothing else is bounded by cameras")
+    for camera in cameras or ():
+        # What no frame can name would bind the key to a camera that there is not.
+        if not (0 < len(camera) <= MAX_CAMERA and camera.isprintable()):
+            raise AccessError(f"cameras: received {camera!r}; expected 1 to {MAX_CAMERA} printable characters")
     try:
         key = Key(
             id=secrets.token_hex(8),

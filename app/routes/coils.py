@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from pydantic import Field
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -25,7 +26,7 @@ from app.coil.strip_map import strip_map
 from app.complaints import echo
 from app.json_body import read_json
 from app.openapi import problems, schema_of
-from app.parameters import SOUND_QUERY, Name
+from app.parameters import INTEGER, SOUND_QUERY, Name, StrictQuery
 from app.paths import IdRoute
 from app.refusals import Refusal, ServiceCode
 from app.service import Current, Service
@@ -42,8 +43,8 @@ PLACED = re.compile(r"(-?[0-9.e+-]+)?:(-?[0-9]{1,18})")
 router = APIRouter(prefix="/v1/coils", tags=["coils"], route_class=IdRoute, responses=REFUSALS)
 
 CoilId = Annotated[Name, Path(description="As frames name it; `/` in it is written `%2F`.")]
-Limit = Annotated[int, Query(ge=1, le=500, description="Most rows of one page.")]
-Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before.")]
+Limit = Annotated[int, Field(ge=1, le=500, description="Most rows of one page."), INTEGER]
+Cursor = Annotated[str | None, Field(max_length=100, description="`next` of the page before.")]
 
 
 class MapFormat(StrEnum):
@@ -52,6 +53,27 @@ class MapFormat(StrEnum):
     JSON = "json"
     SVG = "svg"
     PNG = "png"
+
+
+class CoilsQuery(StrictQuery):
+    """Which coils, and which part of them."""
+
+    state: replies.State | None = Field(None, description="Open or closed ones alone.")
+    limit: Limit = 50
+    cursor: Cursor = None
+
+
+class EventsQuery(StrictQuery):
+    """Which part of a coil's events."""
+
+    limit: Limit = 100
+    cursor: Cursor = None
+
+
+class MapQuery(StrictQuery):
+    """How a map is wanted."""
+
+    format: MapFormat = Field(MapFormat.JSON, description="`json`, `svg` or `png`.")
 
 
 def now() -> datetime:
@@ -110,14 +132,13 @@ async def close(coil_id: CoilId, request: Request, service: Current) -> SummaryR
 
 
 @router.get("", dependencies=[READ, SOUND_QUERY], summary="Coils", responses=problems(422, 503))
-def listed(
-    service: Current, state: replies.State | None = None, limit: Limit = 50, cursor: Cursor = None
-) -> CoilsReply:
+def listed(service: Current, query: Annotated[CoilsQuery, Query()]) -> CoilsReply:
     """Those that were opened last first."""
-    before = None if cursor is None else _number(cursor)
+    before = None if query.cursor is None else _number(query.cursor)
+    limit = query.limit
     with service.store.reading() as connection:
         # One more than is shown tells whether there is another page.
-        found = coils.page(connection, state, limit + 1, before)
+        found = coils.page(connection, query.state, limit + 1, before)
     more = str(found[limit - 1].coil.number) if len(found) > limit else None
     return CoilsReply(coils=[_told(each) for each in found[:limit]], next=more)
 
@@ -131,17 +152,17 @@ def one(coil_id: CoilId, service: Current) -> CoilReply:
 @router.get(
     "/{coil_id}/events", dependencies=[READ, SOUND_QUERY], summary="Events of a coil", responses=problems(404, 422, 503)
 )
-def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor = None) -> EventsReply:
+def events(coil_id: CoilId, service: Current, query: Annotated[EventsQuery, Query()]) -> EventsReply:
     """All that the network told of, along the strip."""
-    after = None if cursor is None else _place(cursor)
+    after = None if query.cursor is None else _place(query.cursor)
     with service.store.reading() as connection:
         coil = _found(connection, coil_id)
-        found = coils.page_of_events(connection, coil.number, limit + 1, after)
+        found = coils.page_of_events(connection, coil.number, query.limit + 1, after)
     steps = service.store.plant.severities
-    shown = found[:limit]
+    shown = found[: query.limit]
     grades = severities(Events.of(shown).size_mm, steps)
     told = [replies.event(row, steps[grade].name) for row, grade in zip(shown, grades.tolist(), strict=True)]
-    return EventsReply(events=told, next=_cursor(shown[-1]) if len(found) > limit else None)
+    return EventsReply(events=told, next=_cursor(shown[-1]) if len(found) > query.limit else None)
 
 
 @router.get(
@@ -154,13 +175,13 @@ def events(coil_id: CoilId, service: Current, limit: Limit = 100, cursor: Cursor
         **problems(404, 422, 503),
     },
 )
-def strip(coil_id: CoilId, service: Current, format: MapFormat = MapFormat.JSON) -> Response:
+def strip(coil_id: CoilId, service: Current, query: Annotated[MapQuery, Query()]) -> Response:
     """Events by class and gaps, along the strip to scale: as data, or as a picture of them."""
     layout = strip_map(_examined(service, coil_id))
-    if format is MapFormat.JSON:
+    if query.format is MapFormat.JSON:
         return Response(replies.mapped(layout).model_dump_json(), media_type="application/json")
     drawn = scene(layout)
-    if format is MapFormat.SVG:
+    if query.format is MapFormat.SVG:
         return Response(svg(drawn), media_type="image/svg+xml", headers=SAFE)
     return Response(png(drawn), media_type="image/png")
 

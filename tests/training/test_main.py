@@ -231,6 +231,7 @@ def test_moved_defects_alone_cannot_pretrain_on_whole_images(folder, tmp_path, c
         (["train", "{data}", "--folds", "1"], 2, "folds = 1"),
         (["train", "{data}", "--figures-only"], 2, "state folds too"),
         (["train", "{data}", "--folds", "2", "--figures-only", "--activate"], 2, "leave out one of them"),
+        (["train", "{data}", "--confidence", "0.99"], 2, "how surely max_escape is kept"),
         (["train", "{data}", "--escape-cost", "9"], 2, "overkill_cost is not"),
         (["train", "{data}", "--escape-cost", "9", "--overkill-cost", "1", "--max-escape", "0.1"], 2, "leave out"),
         (["train", "{data}", "--group-pattern", "coil"], 2, "needs brackets"),
@@ -252,6 +253,17 @@ def test_wrong_usage_is_one_clear_line(folder, tmp_path, arguments, exit_code, m
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not list(tmp_path.rglob("run.json")), "wrong usage must not leave a run behind"
+
+
+def test_what_a_file_is_called_reaches_no_terminal_raw(tmp_path, capsys):
+    name = "a\x1b[2J\nerror: all is well.png"
+    (tmp_path / "ok").mkdir()
+    (tmp_path / "ok" / name).write_bytes(b"no image")
+    assert main(["check", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert r"a\x1b[2J\nerror: all is well.png" in told
+    assert "\x1b" not in told
+    assert not any(line.startswith("error: all is well") for line in told.splitlines())
 
 
 def test_a_folder_without_enough_groups_is_a_fault_of_the_data(tmp_path, write_image, experiment):

@@ -22,8 +22,8 @@ from PIL import Image
 from model.errors import SteelsightError
 from model.files import replace_text
 from model.image import decode
-from training.errors import DataFault, UsageFault
-from training.importers.listing import UNNAMED_DEFECT, Listing, Remarks, SourceImage, printable, relative, remark
+from training.errors import DataFault, UsageFault, printable
+from training.importers.listing import UNNAMED_DEFECT, Listing, Remarks, SourceImage, relative, remark
 from training.importers.masks import Mask, Undrawable
 from training.importers.names import OK_NAMES, plain
 from training.scan import LABELS_FILE, MASKS_FOLDER, NO_DEFECT

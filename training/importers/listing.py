@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.errors import DataFault
+from training.errors import DataFault, printable
 from training.importers.masks import Shape
 
 # The class of a defect that the source does not name.
@@ -107,17 +107,6 @@ def pixels(value: object, where: object) -> float:
 def relative(source: Path, path: Path) -> str:
     """How remarks and labels.csv name a file: relative to the source, with forward slashes, printable."""
     return printable(path.relative_to(source).as_posix())
-
-
-def printable(text: str) -> str:
-    r"""Text that a terminal and a UTF-8 file can take: file names may hold line ends, escapes and broken characters.
-
-    >>> printable("a\nb"), printable("Fläche")
-    ('a\\nb', 'Fläche')
-    """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def remark(remarks: Remarks, reason: str, file: str) -> None:

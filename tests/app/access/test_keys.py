@@ -120,7 +120,8 @@ def test_a_key_ends_when_its_time_has_come(tmp_path, keys):
 @pytest.mark.parametrize(
     ("name", "scopes", "cameras"),
     [("", [Scope.READ], None), ("a\nb", [Scope.READ], None), ("a:b", [Scope.READ], None),
-     ("a" * 65, [Scope.READ], None), ("a", [], None), ("a", [Scope.READ], ["top-1"])],
+     ("a" * 65, [Scope.READ], None), ("a", [], None), ("a", [Scope.READ], ["top-1"]),
+     ("a", [Scope.INSPECT], [""]), ("a", [Scope.INSPECT], ["top-1", "a\n"]), ("a", [Scope.INSPECT], ["c" * 129])],
 )  # fmt: skip
 def test_a_key_that_would_say_nothing_clear_is_not_made(tmp_path, name, scopes, cameras):
     with pytest.raises(AccessError):

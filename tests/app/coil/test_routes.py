@@ -146,6 +146,9 @@ class TestReading:
             problem(await http.get(f"/v1/coils?{query}"), 422, "parameters_invalid")
         await http.post("/v1/coils", json={"coil_id": "C1"})
         problem(await http.get("/v1/coils/C1/map?format=pdf"), 422, "parameters_invalid")
+        # A name that is mistyped would else be answered as if nothing had been asked for.
+        for mistyped in ("?stat=open", "/C1/events?limits=2", "/C1/map?fromat=svg"):
+            problem(await http.get(f"/v1/coils{mistyped}"), 422, "parameters_invalid")
         for cursor in ("x", "1", ":", "nan", "1.0.0:3", "--1:3", ":x"):
             answer = await http.get("/v1/coils/C1/events", params={"cursor": cursor})
             problem(answer, 422, "parameters_invalid")
