@@ -15,6 +15,7 @@ from training.config import Experiment
 from training.crops import Kinds, Sampler
 from training.hard_negatives import HardTiles, Scores
 from training.losses import Weights, class_weights
+from training.places import Places
 from training.scan import NO_DEFECT
 
 Images = npt.NDArray[np.float32]
@@ -40,6 +41,12 @@ class Curriculum:
     soften: Soften | None
     pretraining: Sampler | None
     hard: HardTiles | None
+    places: Places | None = None
+
+    @property
+    def answers(self) -> int:
+        """Targets of a tile: of its outputs, and of the places that are taught."""
+        return self.network.outputs + (self.places.count if self.places else 0)
 
     @property
     def pretraining_epochs(self) -> int:
@@ -57,14 +64,14 @@ class Curriculum:
 
 
 class EpochOfTiles(Sequence[Batch]):
-    """One epoch of training batches: images float32 (n, size, size, channels), targets (n, outputs).
+    """One epoch of training batches: images float32 (n, size, size, channels), targets (n, answers).
 
     They follow from (seed, epoch) and the sampler alone. With class weights, what each tile counts, (n,), comes third.
     """
 
     def __init__(self, curriculum: Curriculum, sampler: Sampler, number: int) -> None:
         self._sampler, self._classes, self._soften = sampler, curriculum.classes, curriculum.soften
-        self._network, self._experiment = curriculum.network, curriculum.experiment
+        self._network, self._experiment, self._places = curriculum.network, curriculum.experiment, curriculum.places
         weighed = self._experiment.class_weights
         self._weights = class_weights(class_shares(sampler.shares, self._classes)) if weighed else None
         self._seeds = np.random.SeedSequence([self._experiment.seed, number]).spawn(curriculum.steps)
@@ -74,12 +81,15 @@ class EpochOfTiles(Sequence[Batch]):
 
     def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # of the whole epoch nobody asks for a slice
         rng = np.random.default_rng(self._seeds[index])
-        tiles, kinds = self._sampler.draw(self._experiment.batch_size, rng)
-        images = network_input(augment(tiles, self._experiment.augmentation, rng), self._network.channels)
+        tiles, kinds, masks = self._sampler.draw(self._experiment.batch_size, rng)
+        laid = masks if self._places else None
+        images = network_input(augment(tiles, self._experiment.augmentation, rng, laid), self._network.channels)
         number = class_of_each(kinds, self._classes)
         targets = targets_of(number, self._network.outputs)
         if self._soften:
             targets = self._soften(images, targets)
+        if self._places:
+            targets = np.concatenate([targets, self._places.targets(masks, kinds != NO_DEFECT)], axis=1)
         return (images, targets) if self._weights is None else (images, targets, self._weights[number])
 
 
@@ -94,7 +104,7 @@ class Feed:
         network = curriculum.network
         side = network.input_size
         images = tf.TensorSpec((None, side, side, network.channels), tf.float32)
-        specs = [images, tf.TensorSpec((None, network.outputs), tf.float32)]
+        specs = [images, tf.TensorSpec((None, curriculum.answers), tf.float32)]
         if curriculum.experiment.class_weights:
             specs.append(tf.TensorSpec((None,), tf.float32))
         made = tf.data.Dataset.from_generator(self._batches, output_signature=tuple(specs))

@@ -20,7 +20,7 @@ from model.tiling import Fit
 from synthetic.defects import BRIGHTEST, DARKEST, DEFECT_CLASSES, Site
 from synthetic.shapes import Field, Point, log_uniform
 from training.config import Experiment
-from training.crops import CropSampler, Kinds, Sampler
+from training.crops import CropSampler, Drawn, Sampler
 from training.dataset import Mask
 from training.errors import DataFault, UsageFault
 from training.scan import NO_DEFECT
@@ -114,24 +114,21 @@ class BlendedSampler:
             )
         self._crops, self._share, self._moved_share = crops, share, moved_share
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
-        """uint8 tiles (count, tile, tile) and the defect type of each, str (count,): "none" for ok.
-
-        A moved defect keeps its type, a drawn one is "synthetic".
-        """
-        tiles, drawn = self._crops.draw(count, rng)
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
+        """So many tiles. A moved defect keeps its type, a drawn one is "synthetic"."""
+        tiles, drawn, masks = self._crops.draw(count, rng)
         kinds = drawn.tolist()
         for number, kind in enumerate(kinds):
-            if kind != NO_DEFECT and rng.random() < self._share and (found := self._blend(kind, rng)):
-                tiles[number], kinds[number] = found
-        return tiles, np.array(kinds)
+            if kind != NO_DEFECT and rng.random() < self._share and (made := self._blend(kind, rng)):
+                tiles[number], kinds[number], masks[number] = made.tile, made.kind, made.mask
+        return Drawn(tiles, np.array(kinds), masks)
 
     @property
     def shares(self) -> dict[str, float]:
         """As `crops` draws them: a blended defect takes the place of an own one. A drawn one counts as of its type."""
         return self._crops.shares
 
-    def _blend(self, kind: str, rng: np.random.Generator) -> tuple[Frame, str] | None:
+    def _blend(self, kind: str, rng: np.random.Generator) -> "_Made | None":
         """A blend in place of a defect of type `kind`; if moved, it is of that type, or rare types would get rarer."""
         moved = rng.random() < self._moved_share
         for attempt in range(2 * ATTEMPTS):
@@ -140,7 +137,7 @@ class BlendedSampler:
             moving = moved and (attempt < ATTEMPTS or self._moved_share == 1)
             made = self._moved_onto(tile, group, kind, rng) if moving else _drawn_onto(tile, rng)
             if made and made.visible >= self._crops.min_defect_pixels:
-                return made.tile, made.kind
+                return made
         return None
 
     def _moved_onto(self, tile: Frame, group: str, kind: str, rng: np.random.Generator) -> "_Made | None":
@@ -158,14 +155,17 @@ class BlendedSampler:
             tile, _laid(source, turns, mirrored), _laid(mask, turns, mirrored), float(rng.uniform(*CONTRASTS))
         )
         visible = np.count_nonzero(covered & _changed(tile, blended, seen))
-        return _Made(blended, kind, int(visible))
+        return _Made(blended, kind, covered, int(visible))
 
 
 class _Made(NamedTuple):
-    """A blended tile, uint8 (tile, tile), the defect's type, and how many of its pixels one can see."""
+    """A blended tile, uint8 (tile, tile), the defect's type, where it lies, bool (tile, tile), and how many of its
+    pixels one can see.
+    """
 
     tile: Frame
     kind: str
+    mask: Mask
     visible: int
 
 
@@ -207,7 +207,8 @@ def _drawn_onto(tile: Frame, rng: np.random.Generator) -> _Made | None:
     # Half of the texture shows through unchanged: a spoilt surface is rough as well, and not a flat patch.
     spoilt = tile * np.clip(1 + change, DARKEST, BRIGHTEST) - change * texture / 2
     after = np.clip(np.rint(spoilt), 0, 255).astype(np.uint8)
-    return _Made(after, DRAWN, int(np.count_nonzero(_changed(tile, after, seen))))
+    changed = _changed(tile, after, seen)
+    return _Made(after, DRAWN, changed, int(np.count_nonzero(changed)))
 
 
 def drawn_change(rng: np.random.Generator, side: int, contrast: float) -> Field:

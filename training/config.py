@@ -81,6 +81,9 @@ class Experiment(Settings):
     )
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: float = Field(2.0, ge=0, le=10, description="of the focal loss: how much less easy tiles count")
+    mask_weight: float = Field(
+        0.0, ge=0, le=100, description="how much it counts at which places of a tile the masks show a defect"
+    )
     defect_share: float = Field(0.5, gt=0, lt=1, description="of the tiles drawn to train on")
     class_weights: bool = Field(False, description="weigh classes as if they were drawn equally often")
     hard_negatives: float = Field(
@@ -225,8 +228,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "steel-64-local": _FAINT,
     "steel-128-line": _LOCAL,
     "steel-64-line": _LOCAL,
-    # What it learns faster it also knows of new surfaces; steel-128-local learned by heart: docs/log.md.
-    "steel-128-deeper": _LOCAL | {"optimizer": "muon"},
+    # What it learns faster, and of masks, it also knows of new surfaces; steel-128-local learned by heart: docs/log.md.
+    "steel-128-deeper": _LOCAL | {"optimizer": "muon", "mask_weight": 0.5},
     "steel-64-deeper": _FAINT,
     "rgb-224": {
         "epochs": 20,

@@ -12,16 +12,16 @@ is worth.
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from model.image import Frame
 from model.tiling import resize
-from training.dataset import Mask, TileSet
+from training.dataset import Mask, TileSet, resized_mask
 from training.parts import Parts, between
 from training.scan import NO_DEFECT
 
@@ -43,11 +43,23 @@ class Surface:
     group: str
 
 
+class Drawn(NamedTuple):
+    """Tiles drawn at once, to be changed by whoever drew them.
+
+    tiles: uint8 (n, tile, tile). kinds: the defect type of each, "none" for ok, str (n,). masks: where the defects are,
+    bool (n, tile, tile); empty on a defect that no chance position showed.
+    """
+
+    tiles: Frame
+    kinds: Kinds
+    masks: Mask
+
+
 class Sampler(Protocol):
     """Whatever training tiles are drawn from."""
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
-        """uint8 tiles (count, tile, tile) and the defect type of each, "none" for ok, str (count,); `rng` decides."""
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
+        """So many tiles; `rng` decides which."""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -85,11 +97,20 @@ class CropSampler:
         if not (self._ok_groups and self._defects):
             self._share = 1.0 if self._defects else 0.0
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
-        """uint8 tiles (count, tile, tile) and the defect type of each, "none" for ok, str (count,)."""
-        drawn = [self._defect(rng) if rng.random() < self._share else self._ok(rng) for _ in range(count)]
-        tiles, kinds = zip(*drawn, strict=True)
-        return np.stack(tiles), np.array(kinds)
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
+        """So many tiles, at any position of any surface."""
+        tiles = np.empty((count, self._tile, self._tile), np.uint8)
+        masks = np.zeros(tiles.shape, np.bool_)
+        kinds = []
+        for number in range(count):
+            if rng.random() < self._share:
+                kinds.append(_any(list(self._of_type), rng))
+                surface = self._of_type[kinds[-1]].draw(rng)
+                tiles[number], masks[number] = self._tile_with_defect(surface, rng)
+            else:
+                kinds.append(NO_DEFECT)
+                tiles[number], _ = self.draw_ok(rng)
+        return Drawn(tiles, np.array(kinds), masks)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -97,19 +118,15 @@ class CropSampler:
         ok = {NO_DEFECT: 1 - self._share} if self._ok_groups else {}
         return ok | {kind: self._share / len(self._defects) for kind in self._defects}
 
-    def _defect(self, rng: np.random.Generator) -> tuple[Frame, str]:
-        kind = _any(list(self._of_type), rng)
-        return self._tile_with_defect(self._of_type[kind].draw(rng), rng), kind
-
-    def _tile_with_defect(self, number: int, rng: np.random.Generator) -> Frame:
+    def _tile_with_defect(self, number: int, rng: np.random.Generator) -> tuple[Frame, Mask]:
         surface, parts = self._surfaces[number], self._parts[number]
         for _ in range(ATTEMPTS):
             side = self._side(surface, rng)
             if drawn := parts.draw(side, rng):
                 window = tuple(slice(first, first + side) for first in drawn)
                 if np.count_nonzero(surface.mask[window]) >= self._min:
-                    return self._sized(surface.frame[window])
-        return self._from_grid(number, True, rng)
+                    return self._sized(surface.frame[window]), resized_mask(surface.mask[window], self._tile)
+        return self._from_grid(number, True, rng), np.zeros((self._tile, self._tile), np.bool_)
 
     @property
     def ok_groups(self) -> int:
@@ -143,21 +160,6 @@ class CropSampler:
         y, x = divmod(int(_any(self._masked[number], rng)), surface.frame.shape[1])
         window = self._window(surface, y - _below(side, rng), x - _below(side, rng), side)
         return surface.frame[window], surface.mask[window], group
-
-    def of_masks(self) -> Self:
-        """The same sampler of the masks: equal generators draw tiles here and there their masks, 255 for a defect.
-
-        A tile that no chance position gave has an empty mask there.
-        """
-        white = {
-            number: replace(surface, frame=surface.mask.astype(np.uint8) * np.uint8(255))
-            for number, surface in self._surfaces.items()
-        }
-        grid = replace(self._tiles, tiles=np.zeros_like(self._tiles.tiles))
-        return type(self)(white, grid, self._min, self._share, self._scale)
-
-    def _ok(self, rng: np.random.Generator) -> tuple[Frame, str]:
-        return self.draw_ok(rng)[0], NO_DEFECT
 
     def _tile_without_defect(self, number: int, rng: np.random.Generator) -> Frame:
         surface = self._surfaces[number]

@@ -217,6 +217,18 @@ def surface(record: Record, fitting: Fitting) -> tuple[Frame, Mask, str]:
     return extend(frame, fitting.tile), extend(mask, fitting.tile).astype(np.bool_), digest
 
 
+def resized_mask(mask: Mask, size: int) -> Mask:
+    """A square mask on `size` x `size` px, each the nearest of the mask's: bool.
+
+    >>> resized_mask(np.array([[True, False], [False, False]]), 4)[0].tolist()
+    [True, True, False, False]
+    """
+    if len(mask) == size:
+        return mask
+    nearest = ((np.arange(size) + 0.5) * (len(mask) / size)).astype(np.intp)
+    return np.asarray(mask[nearest[:, np.newaxis], nearest])
+
+
 class _Unusable(Exception):
     """Why an image cannot be labelled tile by tile."""
 

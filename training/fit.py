@@ -28,6 +28,7 @@ from training.interrupt import Interruptions
 from training.logs import Log
 from training.losses import loss_of
 from training.optimizer import optimizer_of
+from training.places import Places
 from training.progress import Progress
 from training.selection import validation_figures
 
@@ -48,18 +49,20 @@ def fit(
     soften: Soften | None = None,
     pretraining: Sampler | None = None,
     hard: HardTiles | None = None,
+    places: Places | None = None,
 ) -> State:
     """Train, or go on training, until the last epoch or until no epoch gets better.
 
     tiles: how many make an epoch. validation, validation_kinds: tiles that choose the best epoch, and what each shows;
     without them the last epoch is it. classes: what the outputs stand for, ok first. begin: gives a fresh network other
     weights than random ones. soften: changes a batch's targets.
-    pretraining: drawn from in the first `experiment.pretraining` epochs. hard: mined before every epoch but the
-    first. The networks are kept in `run`. Raises KeyboardInterrupt on Ctrl-C with every finished epoch kept.
+    pretraining: drawn from in the first `experiment.pretraining` epochs. hard: mined before every epoch but the first.
+    places: taught beside the labels. The networks are kept in `run`. Raises KeyboardInterrupt on Ctrl-C with every
+    finished epoch kept.
     """
     steps = -(-tiles // experiment.batch_size)
-    curriculum = Curriculum(network, experiment, steps, crops, classes, soften, pretraining, hard)
-    model = compiled(network, experiment, steps)
+    curriculum = Curriculum(network, experiment, steps, crops, classes, soften, pretraining, hard, places)
+    model = compiled(network, experiment, steps, places)
     # On one device and in float32, whatever the other computes on.
     averaged = logits_model(build(network))
     state = run.state()
@@ -105,12 +108,17 @@ def trained_network(network: NetworkConfig, run: Checkpoint, state: State) -> ke
     return model
 
 
-def compiled(network: NetworkConfig, experiment: Experiment, steps: int) -> keras.Model:
-    """A fresh network that ends in logits, with its optimiser and loss, on all devices. steps: batches of an epoch."""
+def compiled(network: NetworkConfig, experiment: Experiment, steps: int, places: Places | None = None) -> keras.Model:
+    """A fresh network that ends in logits, with its optimiser and loss, on all devices.
+
+    steps: batches of an epoch. places: whose logits come behind those of the outputs.
+    """
     keras.utils.set_random_seed(experiment.seed)
     with strategy_on(training_devices()).scope():
-        model = logits_model(build(network, inner=experiment.precision))
-        model.compile(optimizer=optimizer_of(experiment, steps), loss=loss_of(experiment, network.outputs))
+        model, loss = logits_model(build(network, inner=experiment.precision)), loss_of(experiment, network.outputs)
+        if places:
+            model, loss = places.asked(model), places.loss(loss, network.outputs)
+        model.compile(optimizer=optimizer_of(experiment, steps), loss=loss)
     return model
 
 

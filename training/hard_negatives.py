@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.image import Frame
-from training.crops import Kinds, Sampler
+from training.crops import Drawn, Sampler
 from training.dataset import TileSet
 from training.scan import NO_DEFECT
 
@@ -51,13 +51,13 @@ class WithHardTiles:
     def __init__(self, crops: Sampler, tiles: TileSet, hard: list[npt.NDArray[np.intp]], share: float) -> None:
         self._crops, self._tiles, self._hard, self._share = crops, tiles, hard, share
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Frame, Kinds]:
-        """uint8 tiles (count, tile, tile) and the defect type of each, "none" for ok, str (count,)."""
-        tiles, kinds = self._crops.draw(count, rng)
-        for place in np.flatnonzero((kinds == NO_DEFECT) & (rng.random(count) < self._share)):
+    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
+        """So many tiles, some of the ok ones hard."""
+        drawn = self._crops.draw(count, rng)
+        for place in np.flatnonzero((drawn.kinds == NO_DEFECT) & (rng.random(count) < self._share)):
             of_group = self._hard[rng.integers(len(self._hard))]
-            tiles[place] = self._tiles.tiles[of_group[rng.integers(len(of_group))]]
-        return tiles, kinds
+            drawn.tiles[place] = self._tiles.tiles[of_group[rng.integers(len(of_group))]]
+        return drawn
 
     @property
     def shares(self) -> dict[str, float]:

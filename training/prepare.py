@@ -19,6 +19,7 @@ from training.dataset import Surfaces, TileSet, choose_fit, cut
 from training.errors import DataFault, UsageFault
 from training.group_pattern import by_pattern
 from training.grouping import with_groups
+from training.places import tell_untaught
 from training.scan import Record, fingerprint, scan
 from training.split import Part, split
 
@@ -95,6 +96,7 @@ def read_folder(run: Run, scratch: Path) -> CutFolder:
     fit = choose_fit(records, experiment.fit)
     require_blends(experiment, fit)
     tell_unblended(experiment, fit)
+    tell_untaught(experiment, experiment.resolved_network(), fit)
     fitting = Fitting(
         fit=fit,
         tile=experiment.resolved_network().input_size,

@@ -197,13 +197,10 @@ def _sheets(crops: CropSampler, experiment: Experiment, fit: Fit) -> Iterator[Sh
 
 def _examples(crops: CropSampler, rng: np.random.Generator) -> Examples:
     """The first tiles of each kind, ok first."""
-    masks = crops.of_masks()
     found: dict[str, list[_Drawn]] = defaultdict(list)
     for _ in range(MOST_BATCHES):
-        seed = int(rng.integers(2**63))
-        tiles, kinds = crops.draw(BATCH, np.random.default_rng(seed))
-        shown, _ = masks.draw(BATCH, np.random.default_rng(seed))
-        for tile, kind, mask in zip(tiles, kinds.tolist(), shown >= 128, strict=True):
+        tiles, kinds, masks = crops.draw(BATCH, rng)
+        for tile, kind, mask in zip(tiles, kinds.tolist(), masks, strict=True):
             if len(found[kind]) < TILES_EACH:
                 found[kind].append(_Drawn(tile, mask if mask.any() and not mask.all() else None, kind))
     return {kind: found[kind] for kind in sorted(found, key=lambda kind: (kind != NO_DEFECT, kind))[:KINDS_SHOWN]}
@@ -285,9 +282,9 @@ def _blends(crops: CropSampler, experiment: Experiment, rng: np.random.Generator
     sampler = BlendedSampler(crops, 1.0, experiment.moved_share)
     while len(found) < BLENDS:
         seed = int(rng.integers(2**63))
-        tiles, kinds = sampler.draw(BATCH, np.random.default_rng(seed))
+        tiles, kinds, _ = sampler.draw(BATCH, np.random.default_rng(seed))
         # Equal generators draw the same tiles before anything is blended into them.
-        before, _ = crops.draw(BATCH, np.random.default_rng(seed))
+        before = crops.draw(BATCH, np.random.default_rng(seed)).tiles
         left = (tiles == before).all(axis=(1, 2))
         found += [
             (tile, f"{LEFT}: {kind}" if same else kind)

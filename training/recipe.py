@@ -8,6 +8,7 @@ from training.classes import tile_kinds
 from training.config import Experiment
 from training.hard_negatives import HardTiles
 from training.interrupt import Interruptions
+from training.places import Places
 from training.prepare import Prepared
 from training.split import Part
 from training.start import Start
@@ -51,5 +52,6 @@ def fit_network(
         soften=teacher.soften if teacher else None,
         pretraining=blended(prepared.crops, 1.0, experiment.moved_share) if experiment.pretraining else None,
         hard=HardTiles(train, experiment.hard_negatives, experiment.seed) if experiment.hard_negatives else None,
+        places=Places.of(experiment, network, prepared.fitting.fit),
     )
     return trained_network(network, checkpoint, state), state

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from model.image import Frame
 from synthetic.shapes import Field
-from training.dataset import Mask
+from training.dataset import Mask, resized_mask
 
 # The seam: the mask is widened by what a blur of so many px (standard deviation) reaches, and blurred by as many.
 SEAM_PX = 1.5
@@ -32,8 +32,7 @@ def transplant(tile: Frame, source: Frame, mask: Mask, contrast: float) -> tuple
     (10, 50, 64)
     """
     scale = len(mask) / len(tile)
-    nearest = ((np.arange(len(tile)) + 0.5) * scale).astype(np.intp)
-    covered = mask[nearest[:, np.newaxis], nearest]
+    covered = resized_mask(mask, len(tile))
     blended = tile.copy()
     if covered.any():
         box = _box(covered)

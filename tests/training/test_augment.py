@@ -50,6 +50,17 @@ def test_the_given_tiles_are_not_written_to(tiles):
     assert np.array_equal(tiles, before)
 
 
+def test_masks_come_to_lie_as_their_tiles_do(tiles):
+    masks = tiles > np.median(tiles)
+    assert 0.3 < masks.mean() < 0.7
+    before = masks.copy()
+    lies = NONE.model_copy(update={"flips": True, "turns": True})
+    laid = augment(tiles, lies, np.random.default_rng(0), masks)
+    assert np.array_equal(masks, np.rint(laid) > np.median(tiles))
+    assert not np.array_equal(masks, before)
+    assert np.array_equal(laid, augment(tiles, lies, np.random.default_rng(0))), "masks change nothing of the images"
+
+
 def test_turns_are_made_only_where_they_are_allowed(tiles):
     turned = augment(tiles, NONE.model_copy(update={"turns": True}), np.random.default_rng(0))
     kept = [np.allclose(after, before, atol=1e-4) for before, after in zip(tiles, turned, strict=True)]

@@ -54,7 +54,8 @@ def sampler(*surfaces: Surface, tile: int = TILE) -> CropSampler:
 
 
 def draw(crops: CropSampler, share: float, count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return blended(crops, share).draw(count, np.random.default_rng(seed))
+    tiles, kinds, _ = blended(crops, share).draw(count, np.random.default_rng(seed))
+    return tiles, kinds
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -63,7 +64,7 @@ def test_every_defect_type_stays_as_frequent_as_it_was_drawn(share):
     patch = flat(120, "patch", "a")
     patch.mask[:100, :100] = True
     crops = sampler(patch, flat(120, "pit", "b"), flat(110, "none", "c"))
-    _, kinds = blended(crops, share, moved_share=1.0).draw(1000, np.random.default_rng(0))
+    _, kinds, _ = blended(crops, share, moved_share=1.0).draw(1000, np.random.default_rng(0))
     defects = kinds[kinds != "none"]
     assert set(defects) == {"patch", "pit"}
     assert (defects == "patch").mean() == pytest.approx(0.5, abs=0.07)
@@ -204,6 +205,18 @@ def test_surfaces_and_drawn_ok_tiles_are_left_as_they_are():
     assert set(np.unique(tiles[kinds == "none"])) <= {60, 110}
 
 
+@pytest.mark.parametrize("moved_share", [0.0, 1.0])
+def test_the_masks_lie_where_the_blended_defects_are(moved_share):
+    crops = sampler(flat(60, "pit", "a"), flat(110, "none", "b"))
+    tiles, kinds, masks = blended(crops, 1.0, moved_share).draw(100, np.random.default_rng(0))
+    grey, defect = level_of(tiles)[:, np.newaxis, np.newaxis], kinds != "none"
+    changed = np.abs(tiles.astype(int) - grey) >= 5
+    assert masks.any(axis=(1, 2)).tolist() == defect.tolist()
+    # Moved ones have a soft seam around the mask, and none of a drawn one's pixels that can be seen is left out.
+    assert changed[masks].mean() > 0.9
+    assert masks[changed].mean() > (0.5 if moved_share else 0.99)
+
+
 def test_on_black_tiles_nothing_would_be_seen_so_the_plants_own_defects_stay():
     tiles, kinds = draw(sampler(flat(0, "pit", "a"), flat(0, "none", "b")), 1.0)
     assert set(kinds.tolist()) == {"none", "pit"}
@@ -220,7 +233,7 @@ def test_where_masks_are_white_all_over_defects_are_only_drawn():
 
 def test_tiles_smaller_than_any_defect():
     surfaces = flat(60, "pit", "a", 32), flat(110, "none", "b", 32)
-    tiles, kinds = blended(sampler(*surfaces, tile=16), 1.0).draw(200, np.random.default_rng(0))
+    tiles, kinds, _ = blended(sampler(*surfaces, tile=16), 1.0).draw(200, np.random.default_rng(0))
     assert tiles.shape == (200, 16, 16)
     assert (kinds == "synthetic").sum() > 20
 

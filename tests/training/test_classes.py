@@ -127,7 +127,7 @@ class TestWholeImages:
             number: Surface(*surface(record, self.FITTING)[:2], record.defect_type, str(record.group))
             for number, record in enumerate(records)
         }
-        drawn, kinds = CropSampler(surfaces, tiles, 20, defect_share=0.1).draw(60, np.random.default_rng(0))
+        drawn, kinds, _ = CropSampler(surfaces, tiles, 20, defect_share=0.1).draw(60, np.random.default_rng(0))
         assert set(kinds) == {"fold", "pit"}
         for tile, kind in zip(drawn, kinds, strict=True):
             assert np.array_equal(tile, tiles.tiles[["fold", "pit"].index(kind)])
@@ -138,5 +138,5 @@ def test_where_all_is_ok_only_ok_is_drawn(tmp_path, write_image):
     records = with_groups(scan(tmp_path))
     tiles = cut(records, Fitting(tile=32, stride=32), 20, tmp_path)
     only = Surface(*surface(records[0], Fitting(tile=32, stride=32))[:2], "none", "a")
-    _, kinds = CropSampler({0: only}, tiles, 20).draw(20, np.random.default_rng(0))
+    _, kinds, _ = CropSampler({0: only}, tiles, 20).draw(20, np.random.default_rng(0))
     assert set(kinds) == {"none"}

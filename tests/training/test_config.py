@@ -25,6 +25,7 @@ def test_a_preset_brings_its_own_recipe_and_the_user_still_wins(tmp_path):
     assert load_experiment(None, {"preset": "rgb-224", "epochs": 3}).epochs == 3
     assert load_experiment(None, {"preset": "steel-128-deeper"}).optimizer == "muon"
     assert load_experiment(None, {"preset": "steel-128-deeper", "optimizer": "adamw"}).optimizer == "adamw"
+    assert load_experiment(None, {"preset": "steel-128-deeper"}).mask_weight == 0.5
 
 
 @pytest.mark.parametrize(

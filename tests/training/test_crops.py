@@ -42,7 +42,7 @@ def surface(level: int, defect_type: str, group: str, size: tuple[int, int] = (6
 
 def test_a_drawn_tile_is_what_its_label_says():
     drawn = sampler([surface(10, "pit", "a"), surface(20, "none", "b")])
-    tiles, kinds = drawn.draw(400, np.random.default_rng(0))
+    tiles, kinds, _ = drawn.draw(400, np.random.default_rng(0))
     defect = kinds == "pit"
     assert set(kinds[~defect]) == {"none"}
     shown = (tiles == 255).sum(axis=(1, 2))
@@ -52,14 +52,14 @@ def test_a_drawn_tile_is_what_its_label_says():
 
 
 def test_a_defect_is_seen_at_many_places_of_the_tile():
-    tiles, kinds = sampler([surface(10, "pit", "a")]).draw(400, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([surface(10, "pit", "a")]).draw(400, np.random.default_rng(0))
     defect = kinds != "none"
     first = {tuple(np.argwhere(tile == 255)[0]) for tile in tiles[defect]}
     assert len(first) > 50
 
 
 def test_good_surface_of_a_defect_image_is_drawn_too():
-    tiles, kinds = sampler([surface(10, "pit", "a")]).draw(100, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([surface(10, "pit", "a")]).draw(100, np.random.default_rng(0))
     defect = kinds != "none"
     assert (~defect).any()
     assert (tiles[~defect] == 10).all()
@@ -68,7 +68,7 @@ def test_good_surface_of_a_defect_image_is_drawn_too():
 def test_types_and_groups_count_the_same_however_many_images_they_have():
     common = [surface(level, "pit", "a") for level in range(10, 19)] + [surface(19, "pit", "b")]
     drawn = sampler([*common, surface(50, "fold", "c"), *(surface(60, "none", "d") for _ in range(5))])
-    tiles, kinds = drawn.draw(3000, np.random.default_rng(0))
+    tiles, kinds, _ = drawn.draw(3000, np.random.default_rng(0))
     defect = kinds != "none"
     levels = Counter(int(tile.min()) for tile in tiles[defect])
     total = sum(levels.values())
@@ -81,7 +81,7 @@ def test_what_is_shown_more_often_is_shown_more_often_of_both_labels():
     mostly_ok = surface(10, "pit", "a")
     mostly_defect = Surface(np.full((64, 96), 20, np.uint8), np.ones((64, 96), np.bool_), "pit", "b")
     mostly_defect.mask[:TILE, : 2 * TILE] = False
-    tiles, kinds = sampler([mostly_ok, mostly_defect, surface(30, "fold", "c")]).draw(8000, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([mostly_ok, mostly_defect, surface(30, "fold", "c")]).draw(8000, np.random.default_rng(0))
     ok = Counter(int(tile.min()) for tile in tiles[kinds == "none"])
     pits = Counter(int(tile.min()) for tile in tiles[kinds == "pit"])
     assert pits[10] / pits[20] == pytest.approx(2 / 22, rel=0.3)
@@ -92,7 +92,7 @@ def test_what_is_shown_more_often_is_shown_more_often_of_both_labels():
 
 def test_every_window_that_shows_the_defect_is_as_likely():
     one = surface(10, "pit", "a")
-    tiles, kinds = sampler([one, surface(20, "none", "b")]).draw(6000, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([one, surface(20, "none", "b")]).draw(6000, np.random.default_rng(0))
     windows = np.lib.stride_tricks.sliding_window_view(one.mask, (TILE, TILE)).sum(axis=(2, 3))
     expected = windows[windows >= 10]
     shown = (tiles[kinds == "pit"] == 255).sum(axis=(1, 2))
@@ -103,7 +103,7 @@ def test_every_window_that_shows_the_defect_is_as_likely():
 def test_a_surface_of_one_tile_is_that_tile():
     one = surface(10, "pit", "a", (TILE * 2, TILE * 3))
     small = Surface(one.frame[16:32, 28:44], one.mask[16:32, 28:44], "pit", "a")
-    tiles, kinds = sampler([small, surface(20, "none", "b", (TILE, TILE))]).draw(20, np.random.default_rng(1))
+    tiles, kinds, _ = sampler([small, surface(20, "none", "b", (TILE, TILE))]).draw(20, np.random.default_rng(1))
     defect = kinds != "none"
     assert all(np.array_equal(tile, small.frame) for tile in tiles[defect])
 
@@ -113,7 +113,7 @@ def test_where_no_position_fits_by_chance_the_grid_does():
     mask = np.ones((TILE * 4, TILE * 4), bool)
     mask[:TILE, :TILE] = False
     frame = np.where(mask, 255, 7).astype(np.uint8)
-    tiles, kinds = sampler([Surface(frame, mask, "pit", "a")]).draw(40, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([Surface(frame, mask, "pit", "a")]).draw(40, np.random.default_rng(0))
     defect = kinds != "none"
     assert (tiles[~defect] == 7).all()
 
@@ -122,7 +122,7 @@ def test_two_defects_far_apart_are_both_seen_at_many_places():
     mask = np.zeros((64, 4096), bool)
     mask[36:40, 100:104] = mask[36:40, 4000:4004] = True
     frame = np.where(mask, 200 + (np.arange(4096) < 2000), 10).astype(np.uint8)
-    tiles, kinds = sampler([Surface(frame, mask, "pit", "a")], defect_share=0.9).draw(600, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([Surface(frame, mask, "pit", "a")], defect_share=0.9).draw(600, np.random.default_rng(0))
     for level in (200, 201):
         places = {tuple(np.argwhere(tile == level)[0]) for tile in tiles[kinds != "none"] if (tile == level).any()}
         assert len(places) > 80
@@ -136,7 +136,7 @@ def test_the_generator_decides_alone():
 
 def test_the_share_of_defects_can_be_chosen():
     few = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], defect_share=0.1)
-    _, kinds = few.draw(1000, np.random.default_rng(0))
+    _, kinds, _ = few.draw(1000, np.random.default_rng(0))
     assert (kinds == "pit").mean() == pytest.approx(0.1, abs=0.04)
 
 
@@ -147,7 +147,7 @@ def striped(size: tuple[int, int] = (96, 96)) -> Surface:
 
 
 def test_another_distance_shows_the_surface_larger_and_smaller():
-    tiles, _ = sampler([striped(), surface(10, "pit", "a")], scale=0.4).draw(300, np.random.default_rng(0))
+    tiles, _, _ = sampler([striped(), surface(10, "pit", "a")], scale=0.4).draw(300, np.random.default_rng(0))
     assert tiles.shape[1:] == (TILE, TILE)
     bright = (tiles[(tiles.std(axis=2) < 1).all(axis=1) & (tiles.max(axis=(1, 2)) == 200)] > 125)[:, :, 0]
     # Whole stripes: between two edges of the tile's own column.
@@ -158,7 +158,7 @@ def test_another_distance_shows_the_surface_larger_and_smaller():
 
 def test_at_any_distance_a_tile_is_what_its_label_says():
     drawn = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], scale=0.3)
-    tiles, kinds = drawn.draw(600, np.random.default_rng(0))
+    tiles, kinds, _ = drawn.draw(600, np.random.default_rng(0))
     # A window just large enough for ten masked pixels is at least as bright somewhere, however it is resized.
     assert (tiles[kinds == "pit"].max(axis=(1, 2)) > 100).all()
     assert (tiles[kinds == "none"].max(axis=(1, 2)) <= 20).all()
@@ -167,21 +167,28 @@ def test_at_any_distance_a_tile_is_what_its_label_says():
 def test_a_surface_of_one_tile_is_shown_as_it_is_or_larger():
     rows = np.repeat(np.arange(TILE, dtype=np.uint8)[:, np.newaxis] * 10, TILE, axis=1)
     small = Surface(rows, np.ones((TILE, TILE), np.bool_), "pit", "a")
-    tiles, kinds = sampler([small, surface(20, "none", "b")], scale=0.4).draw(200, np.random.default_rng(0))
+    tiles, kinds, _ = sampler([small, surface(20, "none", "b")], scale=0.4).draw(200, np.random.default_rng(0))
     slopes = np.diff(tiles[kinds == "pit"][:, :, 0].astype(float), axis=1).mean(axis=1)
     assert slopes.max() == pytest.approx(10, abs=0.5)
     assert slopes.min() == pytest.approx(10 / 1.4, abs=0.5)
 
 
-def test_the_masks_are_drawn_where_the_tiles_are():
-    both = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], scale=0.3)
-    tiles, kinds = both.draw(200, np.random.default_rng(5))
-    masks, same = both.of_masks().draw(200, np.random.default_rng(5))
-    assert np.array_equal(kinds, same)
+@pytest.mark.parametrize("scale", [0.0, 0.3])
+def test_the_masks_lie_where_the_defects_are(scale):
+    both = sampler([surface(10, "pit", "a"), surface(20, "none", "b")], scale=scale)
+    tiles, kinds, masks = both.draw(200, np.random.default_rng(5))
+    assert masks.any(axis=(1, 2)).tolist() == (kinds == "pit").tolist()
+    # Defects are 255 in these surfaces. A resized tile has a seam between, of which the mask takes the nearer part.
+    assert (tiles[masks] > 60).all()
+    assert (tiles[~masks] < 200).all()
+    assert (tiles[masks] == 255).mean() > 0.5
+
+
+def test_nobody_knows_where_the_defect_of_a_tile_of_the_fixed_grid_is(monkeypatch):
+    monkeypatch.setattr("training.crops.ATTEMPTS", 0)
+    _, kinds, masks = sampler([surface(10, "pit", "a"), surface(20, "none", "b")]).draw(40, np.random.default_rng(0))
     assert (kinds == "pit").any()
-    # Defects are 255 in these surfaces: where the mask is wholly white, so is the tile.
-    assert (tiles[masks == 255] == 255).all()
-    assert (tiles[masks == 0] <= 20).all()
+    assert not masks.any()
 
 
 def test_at_the_plain_distance_nothing_is_resized():

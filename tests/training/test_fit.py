@@ -6,7 +6,7 @@ import pytest
 from model.network import Block, NetworkConfig
 from training.checkpoint import Checkpoint, Epoch, Run, State
 from training.config import Experiment
-from training.crops import CropSampler, Surface
+from training.crops import CropSampler, Drawn, Surface
 from training.dataset import TileSet
 from training.errors import DataFault, UsageFault
 
@@ -182,7 +182,9 @@ class Tilted:
     def draw(self, count, rng):
         self.drawn += count
         chosen = rng.integers(0, len(self.shown), count)
-        return self.shown.tiles[chosen], np.where(self.shown.defect[chosen], "spot", "none")
+        drawn = self.shown.tiles[chosen]
+        kinds = np.where(self.shown.defect[chosen], "spot", "none")
+        return Drawn(drawn, kinds, np.zeros(drawn.shape, np.bool_))
 
     @property
     def shares(self):

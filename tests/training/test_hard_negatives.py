@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from training.crops import Drawn
 from training.dataset import TileSet
 from training.hard_negatives import HardTiles, hardest
 
@@ -30,13 +31,14 @@ class Plain:
     """Half ok tiles, all alike, and half defects."""
 
     def draw(self, count, rng):
-        return np.full((count, 8, 8), 255, np.uint8), np.where(np.arange(count) % 2, "pit", "none")
+        tiles, kinds = np.full((count, 8, 8), 255, np.uint8), np.where(np.arange(count) % 2, "pit", "none")
+        return Drawn(tiles, kinds, np.zeros(tiles.shape, np.bool_))
 
 
 def test_hard_tiles_score_higher_and_only_ok_tiles_are_replaced():
     shown = grid({"a": 200, "b": 200})
     sampler = HardTiles(shown, 0.5, seed=1).mine(Plain(), 2, scores)
-    tiles, kinds = sampler.draw(2000, np.random.default_rng(0))
+    tiles, kinds, _ = sampler.draw(2000, np.random.default_rng(0))
     hard = numbers(tiles) != 255 * 256 + 255
     assert not hard[kinds == "pit"].any()
     assert hard[kinds == "none"].mean() == pytest.approx(0.5, abs=0.05)
@@ -48,7 +50,7 @@ def test_hard_tiles_score_higher_and_only_ok_tiles_are_replaced():
 def test_one_bad_group_does_not_take_all():
     shown = grid({"bad": 400, "fine": 40, "small": 3})
     worst = HardTiles(shown, 0.9, seed=0).mine(Plain(), 2, lambda tiles: np.where(numbers(tiles) < 400, 9.0, -9.0))
-    tiles, _ = worst.draw(3000, np.random.default_rng(0))
+    tiles, _, _ = worst.draw(3000, np.random.default_rng(0))
     drawn = Counter(shown.group[number] for number in numbers(tiles) if number < len(shown))
     assert set(drawn) == {"bad", "fine", "small"}
     assert max(drawn.values()) < 1.3 * min(drawn.values())

@@ -121,10 +121,12 @@ def test_drawn_tiles_weigh_1_in_the_mean_and_all_drawn_classes_the_same(classes,
 def test_a_batch_tells_what_each_tile_counts_by_the_class_it_was_drawn_of():
     from model.network import Block, NetworkConfig
     from training.batches import Curriculum
+    from training.crops import Drawn
 
     class Draws:
         def draw(self, count, rng):
-            return rng.integers(0, 256, (count, 16, 16), np.uint8), rng.choice(["none", "pit", "fold"], count)
+            tiles, kinds = rng.integers(0, 256, (count, 16, 16), np.uint8), rng.choice(["none", "pit", "fold"], count)
+            return Drawn(tiles, kinds, np.zeros(tiles.shape, np.bool_))
 
         shares: ClassVar = {"none": 0.2, "pit": 0.4, "fold": 0.4}
 

@@ -49,13 +49,14 @@ def prepared(data: Path, scratch: Path, **stated) -> tuple[Experiment, Prepared,
 
 def drawn_by(experiment: Experiment, ready: Prepared, count: int) -> tuple[np.ndarray, np.ndarray]:
     share = blended_share(experiment, ready.fitting.fit)
-    return blended(ready.crops, share, experiment.moved_share).draw(count, np.random.default_rng(0))
+    tiles, kinds, _ = blended(ready.crops, share, experiment.moved_share).draw(count, np.random.default_rng(0))
+    return tiles, kinds
 
 
 def test_only_the_plant_s_own_types_are_drawn(folder, tmp_path):
     experiment, ready, _ = prepared(folder, tmp_path)
     tiles, kinds = drawn_by(experiment, ready, 300)
-    own, own_kinds = ready.crops.draw(300, np.random.default_rng(0))
+    own, own_kinds, _ = ready.crops.draw(300, np.random.default_rng(0))
     assert set(kinds.tolist()) <= {record.defect_type for record in ready.records} | {"none"}
     assert not np.array_equal(tiles[: len(own)], own), "something must have been blended, or nothing is shown"
     assert "none" in own_kinds
@@ -69,7 +70,7 @@ def test_whole_images_are_drawn_as_they_are_and_it_is_said(folder, tmp_path, cap
     assert experiment.augmentation.scale == 0.2
     train = ready.parts[Part.TRAIN]
     known = {tile.tobytes() for tile in train.tiles}
-    tiles, kinds = ready.crops.draw(200, np.random.default_rng(0))
+    tiles, kinds, _ = ready.crops.draw(200, np.random.default_rng(0))
     assert all(tile.tobytes() in known for tile in tiles)
     defect = {tile.tobytes() for tile in train.tiles[train.defect]}
     assert [tile.tobytes() in defect for tile in tiles] == (kinds != "none").tolist()
@@ -78,7 +79,7 @@ def test_whole_images_are_drawn_as_they_are_and_it_is_said(folder, tmp_path, cap
 def test_tiles_are_shown_at_other_distances(folder, tmp_path):
     _, near, _ = prepared(folder, tmp_path / "scaled")
     _, plain, _ = prepared(folder, tmp_path / "plain", augmentation={"scale": 0})
-    (tiles, _), (unscaled, _) = (each.crops.draw(20, np.random.default_rng(0)) for each in (near, plain))
+    tiles, unscaled = (each.crops.draw(20, np.random.default_rng(0)).tiles for each in (near, plain))
     assert not np.array_equal(tiles, unscaled)
 
 
@@ -103,3 +104,18 @@ def test_it_fits_a_network_for_each_defect_class(folder, tmp_path, fit):
     assert model.output_shape == (None, len(types) + 1)
     assert state.finished == 1
     assert state.best.validation_accuracy is not None
+
+
+@pytest.mark.parametrize("fit", ["tile", "resize"])
+def test_masks_are_taught_with_each_head_where_there_are_masks(folder, tmp_path, fit, capsys):
+    two = TINY.model_copy(update={"blocks": (Block(filters=2, padding="same", normalize=True), *TINY.blocks)})
+    taught = {"network": two, "heads": "defect_class", "fit": fit, "epochs": 1}
+    losses = []
+    for weight in (0.0, 100.0):
+        experiment, ready, checkpoint = prepared(folder, tmp_path / str(weight), mask_weight=weight, **taught)
+        model, state = fit_network(experiment, ready, checkpoint)
+        assert model.get_layer("logits").units == len(ready.classes)
+        losses.append(state.history[-1].loss)
+    # The loss that is told is the sum; where nothing is taught the weight changes nothing at all.
+    assert (losses[1] > losses[0] + 10) if fit == "tile" else (losses[1] == losses[0])
+    assert ("mask_weight = 100 is dropped" in capsys.readouterr().err) == (fit == "resize")

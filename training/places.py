@@ -1,0 +1,167 @@
+"""Masks taught place by place: where on a tile the defect is, which the tile's label does not say.
+
+A network that is told labels alone may learn a surface by heart in place of the defect on it. So a map of the network
+is made to answer at each of its places whether there is a defect: the first map of a block, before ReLU, is read as
+that place's logit. Nothing is added to the network, and what is served computes as before. docs/log.md has the figures.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from model.network import Block, NetworkConfig
+from model.tiling import Fit
+from training.config import Experiment
+from training.dataset import Mask
+
+if TYPE_CHECKING:
+    import keras
+
+Answers = npt.NDArray[np.float32]
+Loss = Callable[[Any, Any], Any]
+
+DEFECT, OK, UNCLEAR = 1.0, 0.0, -1.0
+# Maps that are taught: the last ones, fine enough to tell a crack's place and deep enough to know a crack.
+MOST_MAPS = 2
+# A place shows a defect where so much of it is masked, or as many pixels as make a tile a defect.
+LEAST_MASKED = 1 / 8
+
+
+@dataclass(frozen=True)
+class TaughtMap:
+    """Block `number`'s first map. rows: of the tile's rows, those in the middle of what a place sees, float32 (side,
+    input_size), 1 or 0; its columns are the same.
+    """
+
+    number: int
+    rows: Answers
+
+
+@dataclass(frozen=True)
+class Places:
+    """The maps of one network that are taught, how much each counts, and from how many masked pixels on a tile is a
+    defect.
+    """
+
+    maps: Sequence[TaughtMap]
+    weight: float
+    min_defect_pixels: int
+
+    @classmethod
+    def of(cls, experiment: Experiment, network: NetworkConfig, fit: Fit) -> Self | None:
+        """What an experiment teaches; None where it teaches labels alone, or can teach nothing else."""
+        maps = taught_maps(network) if experiment.mask_weight and fit is Fit.TILE else ()
+        return cls(maps, experiment.mask_weight, experiment.min_defect_pixels) if maps else None
+
+    @property
+    def count(self) -> int:
+        """How many places there are."""
+        return sum(len(each.rows) ** 2 for each in self.maps)
+
+    def targets(self, masks: Mask, defect: npt.NDArray[np.bool_]) -> Answers:
+        """Whether each place shows a defect, float32 (n, count): 1, 0, or -1 where unclear.
+
+        masks: (n, size, size). defect: whether the tile is one, (n,). Unclear is what shows a few pixels of a defect,
+        and all of a defect without a mask.
+        """
+        masked = masks.any(axis=(1, 2))
+        some = masks[masked].astype(np.float32)
+        told = []
+        for each in self.maps:
+            shown = each.rows @ some @ each.rows.T
+            enough = max(1.0, min(self.min_defect_pixels, LEAST_MASKED * each.rows.sum(axis=1).max() ** 2))
+            of_map = np.full((len(masks), *shown.shape[1:]), OK, np.float32)
+            of_map[masked] = np.where(shown >= enough, DEFECT, np.where(shown > 0, UNCLEAR, OK))
+            of_map[defect & ~masked] = UNCLEAR
+            told.append(of_map.reshape(len(masks), -1))
+        return np.concatenate(told, axis=1)
+
+    def asked(self, model: "keras.Model") -> "keras.Model":
+        """The network that ends in logits (n, outputs), its places' logits behind them: (n, outputs + count)."""
+        import keras
+        from keras import layers
+
+        answers = [
+            layers.Flatten(dtype="float32", name=f"places_{each.number}")(
+                model.get_layer(f"normalization_{each.number}").output[..., :1]
+            )
+            for each in self.maps
+        ]
+        both = layers.Concatenate(dtype="float32", name="logits_and_places")([model.outputs[0], *answers])
+        return keras.Model(model.inputs[0], both)
+
+    def loss(self, of_label: "keras.losses.Loss", outputs: int) -> Loss:
+        """`of_label`, of the first `outputs` targets and logits, and of each map, weighed, that of its places.
+
+        The cross entropy of a map's places: the mean over those with a defect and the mean over those without, for a
+        crack of three places counts as much as the ok surface beside it.
+        """
+        from keras import ops
+
+        ends = np.cumsum([outputs, *(len(each.rows) ** 2 for each in self.maps)]).tolist()
+
+        def loss(targets: Any, logits: Any) -> Any:
+            total = of_label.call(targets[:, :outputs], logits[:, :outputs])
+            for start, end in pairwise(ends):
+                answer, logit = targets[:, start:end], logits[:, start:end]
+                # Of logits by a function that neither overflows nor loses small numbers.
+                each = ops.maximum(logit, 0) - logit * answer + ops.log1p(ops.exp(-ops.abs(logit)))
+                for known in (answer == DEFECT, answer == OK):
+                    counted = ops.cast(known, each.dtype)
+                    total += self.weight * ops.sum(each * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1)
+            return total
+
+        return loss
+
+
+def tell_untaught(experiment: Experiment, network: NetworkConfig, fit: Fit) -> None:
+    """Say on stderr where `mask_weight` is stated and nothing is taught by it."""
+    if not experiment.mask_weight or Places.of(experiment, network, fit):
+        return
+    why = "images that are resized whole have no masks" if fit is not Fit.TILE else "the network has no map to teach"
+    print(f"mask_weight = {experiment.mask_weight:g} is dropped: {why}", file=sys.stderr)
+
+
+def taught_maps(network: NetworkConfig) -> tuple[TaughtMap, ...]:
+    """The last maps before a pool that are normalised and not of the first block, which sees single edges.
+
+    >>> from model.network import PRESETS
+    >>> [[(each.number, each.rows.shape) for each in taught_maps(PRESETS[name])] for name in ("steel-128-deeper",
+    ...  "steel-64-local", "steel-128")]
+    [[(5, (16, 128)), (7, (8, 128))], [(2, (16, 64))], []]
+    """
+    numbered = list(enumerate(network.blocks, start=1))
+    pooled = [number for number, block in numbered[1:] if block.normalize and block.pool_after > 1]
+    return tuple(TaughtMap(number, _rows(network, number)) for number in pooled[-MOST_MAPS:])
+
+
+def _rows(network: NetworkConfig, number: int) -> Answers:
+    """Rows of a tile in the middle of what each place of block `number`'s map sees, (side, input_size)."""
+    # Between the middles of two neighbouring places lie `step` px; the first one's is `middle`.
+    side, step, middle = network.input_size, 1, 0.0
+    for block in network.blocks[:number]:
+        side, step, middle = _pooled(block.pool_before, side, step, middle)
+        middle += step * ((block.kernel - 1) / 2 - _padded(block, side))
+        side, step = block.convolved(side), step * block.stride
+        before_pool = side, step, middle
+        side, step, middle = _pooled(block.pool_after, side, step, middle)
+    side, step, middle = before_pool
+    first = math.ceil(middle - step / 2) + step * np.arange(side)[:, np.newaxis]
+    row = np.arange(network.input_size)
+    return ((row >= first) & (row < first + step)).astype(np.float32)
+
+
+def _pooled(window: int, side: int, step: int, middle: float) -> tuple[int, int, float]:
+    return side // window, step * window, middle + step * (window - 1) / 2
+
+
+def _padded(block: Block, side: int) -> int:
+    """Rows that are padded before the first one."""
+    needed = (block.convolved(side) - 1) * block.stride + block.kernel
+    return max(0, needed - side) // 2
