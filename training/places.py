@@ -110,8 +110,7 @@ class Places:
             total = of_label.call(targets[:, :outputs], logits[:, :outputs])
             for start, end in pairwise(ends):
                 answer, logit = targets[:, start:end], logits[:, start:end]
-                # Of logits by a function that neither overflows nor loses small numbers.
-                each = ops.maximum(logit, 0) - logit * answer + ops.log1p(ops.exp(-ops.abs(logit)))
+                each = ops.binary_crossentropy(answer, logit, from_logits=True)
                 for known in (answer == DEFECT, answer == OK):
                     counted = ops.cast(known, each.dtype)
                     total += self.weight * ops.sum(each * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1)
