@@ -49,12 +49,6 @@ class Block(BaseModel):
         """How many maps its pooling makes of so many."""
         return 2 * maps if self.pooling == "max_and_average" else maps
 
-    def convolved(self, side: int) -> int:
-        """How many rows its convolution makes of so many."""
-        if self.padding == "same":
-            return math.ceil(side / self.stride)
-        return (side - self.kernel) // self.stride + 1
-
 
 class Layer(NamedTuple):
     """Name and output shape, without the batch dimension, of one layer."""
@@ -120,7 +114,7 @@ class NetworkConfig(BaseModel):
                 side = _positive(side // block.pool_before, f"pool_before_{number}", side, block.pool_before)
                 depth = block.pooled(depth)
                 layers.append(Layer(f"pool_before_{number}", (side, side, depth)))
-            side = _positive(block.convolved(side), f"convolution_{number}", side, block.kernel)
+            side = _positive(_convolved(side, block), f"convolution_{number}", side, block.kernel)
             depth = block.filters
             layers.append(Layer(f"convolution_{number}", (side, side, depth)))
             if block.normalize:
@@ -296,6 +290,12 @@ def _on_any_size(layer: keras.Layer, maps: Any) -> Any:
         layers.AveragePooling2D(window, name=f"{layer.name}_average")(maps),
     ]
     return layers.Concatenate(name=f"{layer.name}_side_by_side")(both)
+
+
+def _convolved(side: int, block: Block) -> int:
+    if block.padding == "same":
+        return math.ceil(side / block.stride)
+    return (side - block.kernel) // block.stride + 1
 
 
 def _positive(side: int, layer: str, before: int, window: int) -> int:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from model.network import Block, NetworkConfig
+from model.feature_maps import reach
+from model.network import NetworkConfig, build
 from model.tiling import Fit
 from training.config import Experiment
 from training.dataset import Mask
@@ -56,8 +57,9 @@ class Places:
     @classmethod
     def of(cls, experiment: Experiment, network: NetworkConfig, fit: Fit) -> Self | None:
         """What an experiment teaches; None where it teaches labels alone, or can teach nothing else."""
-        maps = taught_maps(network) if experiment.mask_weight and fit is Fit.TILE else ()
-        return cls(maps, experiment.mask_weight, experiment.min_defect_pixels) if maps else None
+        if not experiment.mask_weight or _hindrance(network, fit):
+            return None
+        return cls(taught_maps(network), experiment.mask_weight, experiment.min_defect_pixels)
 
     @property
     def count(self) -> int:
@@ -121,46 +123,37 @@ class Places:
 
 def tell_untaught(experiment: Experiment, network: NetworkConfig, fit: Fit) -> None:
     """Say on stderr where `mask_weight` is stated and nothing is taught by it."""
-    if not experiment.mask_weight or Places.of(experiment, network, fit):
-        return
-    why = "images that are resized whole have no masks" if fit is not Fit.TILE else "the network has no map to teach"
-    print(f"mask_weight = {experiment.mask_weight:g} is dropped: {why}", file=sys.stderr)
+    if experiment.mask_weight and (why := _hindrance(network, fit)):
+        print(f"mask_weight = {experiment.mask_weight:g} is dropped: {why}", file=sys.stderr)
+
+
+def _hindrance(network: NetworkConfig, fit: Fit) -> str | None:
+    """Why no place can be taught, if so."""
+    if fit is Fit.RESIZE:
+        return "images that are resized whole have no masks"
+    return None if taught_blocks(network) else "the network has no map to teach"
+
+
+def taught_blocks(network: NetworkConfig) -> tuple[int, ...]:
+    """Those of the last maps before a pool that are normalised and not of the first block, which sees single edges.
+
+    >>> from model.network import PRESETS
+    >>> [taught_blocks(PRESETS[name]) for name in ("steel-128-deeper", "steel-64-local", "steel-128")]
+    [(5, 7), (2,), ()]
+    """
+    numbered = list(enumerate(network.blocks, start=1))[1:]
+    return tuple(number for number, block in numbered if block.normalize and block.pool_after > 1)[-MOST_MAPS:]
 
 
 def taught_maps(network: NetworkConfig) -> tuple[TaughtMap, ...]:
-    """The last maps before a pool that are normalised and not of the first block, which sees single edges.
-
-    >>> from model.network import PRESETS
-    >>> [[(each.number, each.rows.shape) for each in taught_maps(PRESETS[name])] for name in ("steel-128-deeper",
-    ...  "steel-64-local", "steel-128")]
-    [[(5, (16, 128)), (7, (8, 128))], [(2, (16, 64))], []]
-    """
-    numbered = list(enumerate(network.blocks, start=1))
-    pooled = [number for number, block in numbered[1:] if block.normalize and block.pool_after > 1]
-    return tuple(TaughtMap(number, _rows(network, number)) for number in pooled[-MOST_MAPS:])
-
-
-def _rows(network: NetworkConfig, number: int) -> Answers:
-    """Rows of a tile in the middle of what each place of block `number`'s map sees, (side, input_size)."""
-    # Between the middles of two neighbouring places lie `step` px; the first one's is `middle`.
-    side, step, middle = network.input_size, 1, 0.0
-    for block in network.blocks[:number]:
-        side, step, middle = _pooled(block.pool_before, side, step, middle)
-        middle += step * ((block.kernel - 1) / 2 - _padded(block, side))
-        side, step = block.convolved(side), step * block.stride
-        before_pool = side, step, middle
-        side, step, middle = _pooled(block.pool_after, side, step, middle)
-    side, step, middle = before_pool
-    first = math.ceil(middle - step / 2) + step * np.arange(side)[:, np.newaxis]
-    row = np.arange(network.input_size)
-    return ((row >= first) & (row < first + step)).astype(np.float32)
-
-
-def _pooled(window: int, side: int, step: int, middle: float) -> tuple[int, int, float]:
-    return side // window, step * window, middle + step * (window - 1) / 2
-
-
-def _padded(block: Block, side: int) -> int:
-    """Rows that are padded before the first one."""
-    needed = (block.convolved(side) - 1) * block.stride + block.kernel
-    return max(0, needed - side) // 2
+    """The maps of `taught_blocks`, and which rows of a tile their places answer for."""
+    model = build(network)
+    names = [layer.name for layer in model.layers]
+    maps = []
+    for number in taught_blocks(network):
+        index = names.index(f"normalization_{number}")
+        seen, _ = reach(model, index)
+        first = math.ceil(seen.first - seen.step / 2) + seen.step * np.arange(model.layers[index].output.shape[1])
+        after = np.arange(network.input_size) - first[:, np.newaxis]
+        maps.append(TaughtMap(number, ((after >= 0) & (after < seen.step)).astype(np.float32)))
+    return tuple(maps)
