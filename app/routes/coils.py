@@ -135,12 +135,12 @@ async def close(coil_id: CoilId, request: Request, service: Current) -> SummaryR
 def listed(service: Current, query: Annotated[CoilsQuery, Query()]) -> CoilsReply:
     """Those that were opened last first."""
     before = None if query.cursor is None else _number(query.cursor)
-    limit = query.limit
     with service.store.reading() as connection:
         # One more than is shown tells whether there is another page.
-        found = coils.page(connection, query.state, limit + 1, before)
-    more = str(found[limit - 1].coil.number) if len(found) > limit else None
-    return CoilsReply(coils=[_told(each) for each in found[:limit]], next=more)
+        found = coils.page(connection, query.state, query.limit + 1, before)
+    shown = found[: query.limit]
+    more = str(shown[-1].coil.number) if len(found) > len(shown) else None
+    return CoilsReply(coils=[_told(each) for each in shown], next=more)
 
 
 @router.get("/{coil_id}", dependencies=[READ], summary="One coil", responses=problems(404, 422, 503))

@@ -87,15 +87,19 @@ class Interrupted(Checkpoint):
             raise KeyboardInterrupt
 
 
+def stopped_run(folder, settings: Experiment, go_on) -> Checkpoint:
+    """A run that `go_on` was in when its process ended: what was written is all that the second process knows."""
+    started(folder, settings)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(Interrupted(folder), settings)
+    return Checkpoint(folder)
+
+
 def test_a_resumed_run_ends_like_an_uninterrupted_one(fitted, tmp_path):
     from training.fit import trained_network
 
     _, whole_state, whole = fitted
-    started(tmp_path / "stopped", experiment(6))
-    with pytest.raises(KeyboardInterrupt):
-        train(Interrupted(tmp_path / "stopped"), experiment(6))
-    # What was written is all that the second process knows.
-    run = Checkpoint(tmp_path / "stopped")
+    run = stopped_run(tmp_path / "stopped", experiment(6), train)
     assert run.state().finished == 2
     resumed = train(run, experiment(6))
     assert resumed == whole_state
@@ -120,10 +124,7 @@ def test_half_precision_resumes_and_what_is_kept_is_float32(policy, optimizer, t
     state = train(whole, settings)
     assert state.history[-1].loss < state.history[0].loss
 
-    started(tmp_path / "stopped", settings)
-    with pytest.raises(KeyboardInterrupt):
-        train(Interrupted(tmp_path / "stopped"), settings)
-    stopped = Checkpoint(tmp_path / "stopped")
+    stopped = stopped_run(tmp_path / "stopped", settings, train)
     assert train(stopped, settings) == state
 
     same_to_the_bit(whole, stopped, state)

@@ -5,8 +5,8 @@ import pytest
 
 from model.network import PRESETS, Block, NetworkConfig, build, logits_model
 from model.tiling import Fit
-from tests.training.test_fit import Interrupted, crops, same_to_the_bit, started, tiles
-from training.checkpoint import Checkpoint, State
+from tests.training.test_fit import crops, same_to_the_bit, started, stopped_run, tiles
+from training.checkpoint import State
 from training.config import Experiment
 from training.places import Places, taught_maps, tell_untaught
 
@@ -148,10 +148,7 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, settings):
     experiment = TAUGHT.model_copy(update={"epochs": 4} | settings)
     whole = started(tmp_path / "whole", experiment)
     state = fitted(whole, experiment)
-    started(tmp_path / "stopped", experiment)
-    with pytest.raises(KeyboardInterrupt):
-        fitted(Interrupted(tmp_path / "stopped"), experiment)
-    stopped = Checkpoint(tmp_path / "stopped")
+    stopped = stopped_run(tmp_path / "stopped", experiment, fitted)
     assert fitted(stopped, experiment) == state
     same_to_the_bit(whole, stopped, state)
 
