@@ -70,9 +70,9 @@ def detection(scores: Scores, subsets: Mapping[str, Labels], draws: Draws) -> di
 def overkill(scores: Scores, draws: Draws) -> dict[str, Values]:
     """Shares of ok tiles called, in every draw (draws,)."""
     levels = {"overkill_rate": 1, "overkill_rate_at_defect": 2}
-    number, ok, verdict = draws.number(scores.group), ~scores.defect, scores.verdict
+    ok, verdict = ~scores.defect, scores.verdict
     columns = [ok, *(ok & (verdict >= level) for level in levels.values())]
-    sums = _group_sums(number, np.stack(columns, axis=1).astype(np.float64), draws)
+    sums = draws.sums(scores.group, np.stack(columns, axis=1).astype(np.float64))
     with np.errstate(invalid="ignore"):
         return {name: sums[:, column] / sums[:, 0] for column, name in enumerate(levels, start=1)}
 
@@ -88,7 +88,7 @@ def calibration_error(scores: Scores, draws: Draws) -> Values:
     columns = np.zeros((len(difference), in_bin.max() + 2))
     columns[np.arange(len(difference)), in_bin] = difference
     columns[:, -1] = 1
-    sums = _group_sums(draws.number(scores.group), columns, draws)
+    sums = draws.sums(scores.group, columns)
     error: Values = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
     return error
 
@@ -159,10 +159,3 @@ class _Subset:
             return {
                 name: np.einsum("ij,ij->i", weight, each.astype(np.float64)) / total for name, each in share.items()
             }
-
-
-def _group_sums(number: npt.NDArray[np.intp], columns: Values, draws: Draws) -> Values:
-    """Sum over the tiles of each draw of `columns`, (n, c): (draws, c)."""
-    of_group = np.zeros((len(draws.names), columns.shape[1]))
-    np.add.at(of_group, number, columns)
-    return np.concatenate([counts @ of_group for counts in draws.counts()])

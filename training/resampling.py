@@ -63,6 +63,16 @@ class Draws:
             drawn = rng.integers(0, groups, (CHUNK, groups)) + groups * np.arange(CHUNK)[:, np.newaxis]
             yield np.bincount(drawn.ravel(), minlength=CHUNK * groups).reshape(CHUNK, groups).astype(np.float64)
 
+    def sums(self, group: npt.NDArray[np.str_], columns: Values) -> Values:
+        """What the tiles of each draw add up to: (draws, c). group: of each tile, str (n,). columns: (n, c).
+
+        >>> Draws.of(np.array(["b", "a", "b"]), seed=0).sums(np.array(["b", "a", "b"]), np.eye(3)).tolist()
+        [[1.0, 1.0, 1.0]]
+        """
+        of_group = np.zeros((len(self.names), columns.shape[1]))
+        np.add.at(of_group, self.number(group), columns)
+        return np.concatenate([counts @ of_group for counts in self.counts()])
+
 
 def share(values: Values, groups: int) -> Interval:
     """The first value, a share, with its 95 % interval: Clopper-Pearson on how many trials vary as much as the draws.

@@ -263,6 +263,18 @@ def test_a_class_in_another_light_or_focus_is_a_shortcut(plain_folder, write_ima
     assert not verdict.sound
 
 
+def test_few_groups_that_a_figure_tells_apart_are_a_warning(tmp_path, write_image):
+    """Eight of each in the right order may be luck, and no interval ends where it is measured."""
+    for number in range(8):
+        write_image(tmp_path / f"ok/ok{number}.png", grey(number))
+        write_image(tmp_path / f"defect/pit{number}.png", brighter(grey(100 + number)))
+    verdict = check(scan(tmp_path))
+    told = verdict.shortcuts[0]
+    assert (told.accuracy, told.high) == (1.0, 1.0)
+    assert told.low < 0.7
+    assert {each.severity for each in verdict.findings if each.kind == "shortcut"} == {Severity.WARNING}
+
+
 def test_a_dark_defect_is_no_shortcut_when_its_mask_says_where_it_is(plain_folder, write_image):
     mask = np.zeros((40, 40), np.uint8)
     mask[10:30, 10:30] = 255

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.artifact import Interval
 from training.checks.finding import Finding, Severity
 from training.checks.signature import Signature
+from training.resampling import Draws, share
 from training.scan import Record
 
 Values = npt.NDArray[np.float64]
@@ -16,11 +18,10 @@ Flags = npt.NDArray[np.bool_]
 FOLDS = 5
 # Groups of each label below which a threshold's accuracy says nothing.
 MIN_GROUPS = 8
-RESAMPLES = 200
 # Balanced accuracy of the classifier: a coin has 0.5. At WORTH_A_LOOK a network starts to prefer the light to the
-# defect; at TELLS_THE_LABEL what it will learn is the light.
+# defect; at TELLS_THE_LABEL what it will learn is the light. The lower end of the interval over groups must be clear of
+# a coin for the one, and of what is only worth a look for the other.
 WORTH_A_LOOK, TELLS_THE_LABEL = 0.7, 0.9
-# The lower end of the interval over groups must be clear of a coin, too.
 CLEAR_OF_CHANCE = 0.6
 
 # Where each figure stands in a signature, and what a person should look at.
@@ -57,16 +58,17 @@ def shortcuts(records: Sequence[Record], signatures: Sequence[Signature | None])
     group = np.array([str(record.group) for record, _ in pairs])
     if min(len(np.unique(group[defect])), len(np.unique(group[~defect]))) < MIN_GROUPS:
         return []
+    figures = {name: np.array([getattr(found, name) for _, found in pairs], np.float64) for name in FIGURES}
+    telling = {name: values for name, values in figures.items() if values.min() < values.max()}
+    if not telling:
+        return []
+    right = np.stack([cross_validated(values, defect, group) for values in telling.values()], axis=1)
     found = []
-    for figure in FIGURES:
-        values = np.array([getattr(signature, figure) for _, signature in pairs], np.float64)
-        if values.min() == values.max():
-            continue
-        right = cross_validated(values, defect, group)
-        accuracy, low, high = _interval(right, defect, group)
-        found.append(
-            Shortcut(figure, accuracy, low, high, float(np.median(values[~defect])), float(np.median(values[defect])))
-        )
+    for (name, values), accuracy in zip(telling.items(), balanced_accuracies(right, defect, group), strict=True):
+        # Where draws of groups cannot tell how sure it is, it accuses nobody.
+        if accuracy.low is not None and accuracy.high is not None:
+            medians = float(np.median(values[~defect])), float(np.median(values[defect]))
+            found.append(Shortcut(name, accuracy.value, accuracy.low, accuracy.high, *medians))
     return sorted(found, key=lambda one: -one.accuracy)
 
 
@@ -75,7 +77,8 @@ def shortcut_findings(found: Sequence[Shortcut]) -> Iterable[Finding]:
     for one in found:
         if one.accuracy < WORTH_A_LOOK or one.low < CLEAR_OF_CHANCE:
             continue
-        severity = Severity.ERROR if one.low >= TELLS_THE_LABEL else Severity.WARNING
+        told = one.accuracy >= TELLS_THE_LABEL and one.low >= WORTH_A_LOOK
+        severity = Severity.ERROR if told else Severity.WARNING
         yield Finding(
             "shortcut",
             severity,
@@ -116,17 +119,17 @@ def best_threshold(values: Values, defect: Flags) -> tuple[float, bool]:
     return float((ranked[best] + above) / 2), bool(parted[best] > 0)
 
 
-def _interval(right: Flags, defect: Flags, group: npt.NDArray[np.str_]) -> tuple[float, float, float]:
-    """Balanced accuracy, and its 95 % interval over resampled groups."""
-    names, member = np.unique(group, return_inverse=True)
-    # (groups, 4): right and all, of defect and of ok.
-    counts = np.stack(
-        [np.bincount(member, flags, len(names)) for flags in (right & defect, defect, right & ~defect, ~defect)],
-        axis=1,
-    )
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
-    sums = np.concatenate([counts.sum(axis=0, keepdims=True), drawn @ counts])
-    accuracy = (sums[:, 0] / np.maximum(sums[:, 1], 1) + sums[:, 2] / np.maximum(sums[:, 3], 1)) / 2
-    low, high = np.percentile(accuracy[1:], [2.5, 97.5])
-    return float(accuracy[0]), float(low), float(high)
+def balanced_accuracies(right: Flags, defect: Flags, group: npt.NDArray[np.str_]) -> list[Interval]:
+    """Balanced accuracy of each figure, with its 95 % interval over groups: it rests on the label with fewer of them.
+
+    right: bool (n, figures), a column as `cross_validated` finds it.
+    """
+    draws = Draws.of(group, seed=0)
+    of_label = []
+    for shown in (defect, ~defect):
+        sums = draws.sums(group, np.column_stack([right, np.ones(len(right))]) * shown[:, np.newaxis])
+        # A draw may lack the label: it has no share of it.
+        with np.errstate(invalid="ignore"):
+            of_label.append(sums[:, :-1] / sums[:, -1:])
+    fewest = min(len(np.unique(group[shown])) for shown in (defect, ~defect))
+    return [share(values, fewest) for values in ((of_label[0] + of_label[1]) / 2).T]
