@@ -1,7 +1,7 @@
 """What a query of the record may ask for: filters that combine, and where in the list to go on."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, model_validator
 
@@ -83,3 +83,11 @@ class ExportQuery(Filter):
     """A filter, and the format of the file."""
 
     format: TableFormat = Field(TableFormat.CSV, description="`csv` or `parquet`.")
+
+
+class FrameQuery(StrictQuery):
+    """As what a frame is wanted."""
+
+    format: Literal["png"] | None = Field(
+        None, description="`png`: what was judged of it, for programs that show no TIFF."
+    )

@@ -1,7 +1,7 @@
 """The record of inspections: found by what they were, one by one with its picture, and as a file."""
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from app.kept import Number, archived, kept, unknown
 from app.openapi import BINARY, problems
 from app.originals import as_png
 from app.parameters import SOUND_QUERY
-from app.record_query import ExportQuery, PageQuery, TableFormat
+from app.record_query import ExportQuery, FrameQuery, PageQuery, TableFormat
 from app.schemas_record import (
     ArchiveReply,
     DatabaseReply,
@@ -85,25 +85,20 @@ def inspection(service: Current, number: Number) -> InspectionDetail:
     "/inspections/{inspection_id}/image",
     summary="The frame of an inspection",
     response_class=Response,
-    responses={
-        200: {"content": {media: {"schema": BINARY} for media in MEDIA_TYPES.values()}},
-        **problems(404, 422, 503),
-    },
+    responses={200: {"content": IMAGES}, **problems(404, 422, 503)},
 )
 def frame(
     request: Request,
     service: Current,
     number: Number,
-    format: Annotated[
-        Literal["png"] | None, Query(description="`png`: what was judged of it, for programs that show no TIFF.")
-    ] = None,
+    query: Annotated[FrameQuery, Query()],
 ) -> Response:
     """The image file as it came; raw pixels as a PNG that has all of them."""
     row = kept(service.store, number)
-    tag = row["image"] if format is None else f"{row['image']}-{format}"
+    tag = row["image"] if query.format is None else f"{row['image']}-{query.format}"
     if unchanged(request, tag):
         return answered(tag, FOR_EVER)
-    if format is not None:
+    if query.format is not None:
         pixels = service.decoding.one(archived(service.store, row))
         return answered(tag, FOR_EVER, as_png(pixels), "image/png")
     name = f'inline; filename="{number:016x}.{row["image_format"]}"'

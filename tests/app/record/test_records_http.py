@@ -164,7 +164,8 @@ async def test_an_image_of_any_kind_is_had_as_a_png(http, inspect, png):
     assert (image.decode(answer.content) == pixels).all()
     again = await http.get(address, params={"format": "png"}, headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
-    assert refusal(await http.get(address, params={"format": "jpeg"})) == (422, "parameters_invalid")
+    for wrong in ({"format": "jpeg"}, {"format": "png", "colour": "red"}):
+        assert refusal(await http.get(address, params=wrong)) == (422, "parameters_invalid")
 
 
 async def test_an_image_that_is_not_kept_says_why(http, reading, inspect, png):
