@@ -105,6 +105,23 @@ def saturated(folder, write):
     write(folder / "ok/ok0.png", np.where(np.arange(40) < 10, 255, grey(0)).astype(np.uint8))
 
 
+def boxes(number: int) -> np.ndarray:
+    """Two boxes that overlap."""
+    mask = np.zeros((40, 40), np.uint8)
+    mask[number % 7 : 20, 3:25] = mask[15:32, number % 5 + 4 : 38] = 255
+    return mask
+
+
+def disc(number: int) -> np.ndarray:
+    rows, columns = np.ogrid[:40, :40]
+    return np.where((rows - 20) ** 2 + (columns - 20) ** 2 < (8 + number % 5) ** 2, 255, 0).astype(np.uint8)
+
+
+def masks_drawn(folder, write, drawn):
+    for number in range(MIN_GROUPS + 1):
+        write(folder / f"masks/pit{number}.png", drawn(number))
+
+
 def in_16_bits(folder, times, suffix=".png"):
     """Every image stored in 16 bits, its grey values so many times as large."""
     for file in [*folder.glob("ok/*.png"), *folder.glob("defect/**/*.png")]:
@@ -126,6 +143,7 @@ PLANTED = {
     "mask_on_ok": lambda folder, write: write(folder / "masks/ok0.png", WHITE),
     "mask_missing": lambda folder, write: (folder / "masks/pit0.png").unlink(),
     "mask_unused": lambda folder, write: write(folder / "masks/nobody.png", WHITE),
+    "mask_boxes": lambda folder, write: masks_drawn(folder, write, boxes),
     "format_not_read": lambda folder, write: (folder / "ok/frame.GIF").write_bytes(b"GIF89a"),
     "unlabelled": lambda folder, write: write(folder / "scratch/a.png", grey(0)),
     "all_alike": parts_alike,
@@ -166,6 +184,21 @@ def test_dark_images_of_a_camera_that_fills_16_bits_are_not_told(folder, write_i
     in_16_bits(folder, 16)
     write_image(folder / "ok/ok0.png", grey(0).astype(np.uint16) * 257)
     assert "depth_unused" not in kinds(folder)
+
+
+def test_a_few_masks_that_are_boxes_are_not_told(folder, write_image):
+    """A straight edge now and then is no box that somebody drew round a defect."""
+    masks_drawn(folder, write_image, lambda number: (disc if number % 2 else boxes)(number))
+    assert kinds(folder).keys() == {"mask_boxes"}, "one more box than discs"
+    write_image(folder / "masks/pit0.png", disc(0))
+    assert kinds(folder) == {}
+
+
+def test_small_masks_and_whole_ones_may_be_square(folder, write_image):
+    small = np.zeros((40, 40), np.uint8)
+    small[5:14, 5:14] = 255
+    masks_drawn(folder, write_image, lambda number: small if number % 2 else WHITE)
+    assert kinds(folder) == {}
 
 
 def test_images_that_are_one_are_named_in_pairs(folder, write_image):
@@ -276,8 +309,7 @@ def test_few_groups_that_a_figure_tells_apart_are_a_warning(tmp_path, write_imag
 
 
 def test_a_dark_defect_is_no_shortcut_when_its_mask_says_where_it_is(plain_folder, write_image):
-    mask = np.zeros((40, 40), np.uint8)
-    mask[10:30, 10:30] = 255
+    mask = disc(0)
     for number in range(15):
         write_image(plain_folder / f"defect/pit{number}.png", np.where(mask, grey(number) // 4, grey(100 + number)))
         write_image(plain_folder / f"masks/pit{number}.png", mask)

@@ -55,6 +55,11 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "are labelled ok but have a mask with defect pixels; label them defect, or remove it",
     ),
     "mask_missing": (Severity.WARNING, "are labelled defect but have no mask, while others have: they are left out"),
+    "mask_boxes": (
+        Severity.WARNING,
+        "have boxes for masks, whose corners are good surface: tiles of corners are learned as defects; draw outlines, "
+        "or state mask_weight = 0 and a larger min_defect_pixels",
+    ),
     "all_alike": (
         Severity.WARNING,
         "have no group, and copies among them cannot be told from other frames of one kind of part; "

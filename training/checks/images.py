@@ -14,6 +14,8 @@ from training.checks.survey import Survey
 GREYS_OF_12_BITS = 16
 # Sizes or types named in a message.
 NAMED = 3
+# Of the masks of which it can be told, and so many of them at the least: one with straight edges may be a defect's own.
+BOXES_SHARE, MIN_MASKS = 0.5, 5
 
 
 def image_findings(seen: Survey) -> Iterable[Finding]:
@@ -50,6 +52,18 @@ def depth_findings(seen: Survey) -> Iterable[Finding]:
     unused = [file for files in of_type.values() if max(files.values()) < GREYS_OF_12_BITS for file in files]
     if unused:
         yield finding("depth_unused", unused)
+
+
+def box_findings(seen: Survey) -> Iterable[Finding]:
+    """Masks of a whole folder that are boxes round the defects, as detectors are taught with: not the defects."""
+    told = {
+        record.file: found.mask_boxes
+        for record, found in zip(seen.records, seen.signatures, strict=True)
+        if found and found.mask_boxes is not None
+    }
+    boxes = [file for file, is_box in told.items() if is_box]
+    if len(told) >= MIN_MASKS and len(boxes) > BOXES_SHARE * len(told):
+        yield finding("mask_boxes", boxes)
 
 
 def mixture_findings(seen: Survey) -> Iterable[Finding]:

@@ -20,6 +20,9 @@ Inside = npt.NDArray[np.bool_]
 # Pixels counted as defect at the least before the surface outside a mask is measured alone, and left over at the
 # least: a mask that covers all but a rim says nothing about the surface.
 MIN_OUTSIDE = 0.2
+# Of the rows and columns that a mask reaches over: where it changes at so few of them it is made of boxes, which have
+# four edges each. Of fewer than BOX_SIDE nobody can tell.
+EDGES, BOX_SIDE = 1 / 4, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Signature:
     brightness, contrast: mean and standard deviation of the grey values, 0 to 255; sharpness: mean absolute
     difference of neighbours across the rolling direction over contrast; dark, bright: share of pixels at 0 and
     at 255. Of a masked defect these are taken outside the mask, so that they tell of the light, not of the defect.
-    mask_fault: a kind of `finding.KINDS`, or None.
+    mask_fault: a kind of `finding.KINDS`, or None. mask_boxes: whether a sound mask is made of boxes; None where it is
+    too small to tell, or there is none.
     """
 
     pixels: str
@@ -46,6 +50,7 @@ class Signature:
     dark: float
     bright: float
     mask_fault: str | None
+    mask_boxes: bool | None
 
 
 def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
@@ -59,6 +64,7 @@ def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
     except (SteelsightError, OSError):
         return None
     mask, fault = _mask(record, frame, cut_by_mask)
+    boxes = None if mask is None else made_of_boxes(mask)
     outside = None if mask is None else ~mask
     if outside is not None and outside.mean() < MIN_OUTSIDE:
         outside = None
@@ -79,6 +85,7 @@ def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
         dark=float(histogram[0] / count),
         bright=float(histogram[255] / count),
         mask_fault=fault,
+        mask_boxes=boxes,
     )
     return signature, pack(structure(frame))
 
@@ -96,6 +103,26 @@ def _mask(record: Record, frame: Frame, cut_by_mask: bool) -> tuple[Inside | Non
     if mask.shape != frame.shape:
         return None, "mask_size"
     return mask, None if mask.any() else "mask_empty"
+
+
+def made_of_boxes(mask: Inside) -> bool | None:
+    """Whether a mask, bool (height, width), is made of boxes that lie along its sides; None where nobody can tell.
+
+    Nobody can of one that is small, or has no edge.
+
+    >>> box = np.zeros((40, 40), bool)
+    >>> box[5:25, 10:30] = True
+    >>> made_of_boxes(box), made_of_boxes(np.tri(40, dtype=bool)), made_of_boxes(box[5:25, 10:30])
+    (True, False, None)
+    """
+    edges = []
+    for along in (mask, mask.T):
+        reached = np.count_nonzero(along.any(axis=1))
+        if reached < BOX_SIDE or mask.all():
+            return None
+        changes = np.count_nonzero((along[1:] != along[:-1]).any(axis=1))
+        edges.append(changes <= EDGES * reached)
+    return all(edges)
 
 
 def _moments(histogram: Histogram) -> tuple[float, float]:
