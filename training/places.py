@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from model.artifact import Manifest
 from model.feature_maps import reach
 from model.network import NetworkConfig, build
 from model.tiling import Fit
@@ -91,7 +92,7 @@ class Places:
 
         answers = [
             layers.Flatten(dtype="float32", name=f"places_{each.number}")(
-                model.get_layer(f"normalization_{each.number}").output[..., :1]
+                model.get_layer(_layer(each.number)).output[..., :1]
             )
             for each in self.maps
         ]
@@ -134,6 +135,19 @@ def _hindrance(network: NetworkConfig, fit: Fit) -> str | None:
     return None if taught_blocks(network) else "the network has no map to teach"
 
 
+def taught_layers(manifest: Manifest) -> frozenset[str]:
+    """The layers of a version whose first map masks have taught."""
+    stated = manifest.training.get("experiment", {}).get("mask_weight", 0.0)
+    if not stated or _hindrance(manifest.network, manifest.fitting.fit):
+        return frozenset()
+    return frozenset(_layer(number) for number in taught_blocks(manifest.network))
+
+
+def _layer(number: int) -> str:
+    """Whose first map is read of block `number`."""
+    return f"normalization_{number}"
+
+
 def taught_blocks(network: NetworkConfig) -> tuple[int, ...]:
     """Those of the last maps before a pool that are normalised and not of the first block, which sees single edges.
 
@@ -151,7 +165,7 @@ def taught_maps(network: NetworkConfig) -> tuple[TaughtMap, ...]:
     names = [layer.name for layer in model.layers]
     maps = []
     for number in taught_blocks(network):
-        index = names.index(f"normalization_{number}")
+        index = names.index(_layer(number))
         seen, _ = reach(model, index)
         first = math.ceil(seen.first - seen.step / 2) + seen.step * np.arange(model.layers[index].output.shape[1])
         after = np.arange(network.input_size) - first[:, np.newaxis]

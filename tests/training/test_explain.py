@@ -161,6 +161,33 @@ class TestFolder:
         assert ("fitted on surfaces of their own" in page) == (not training)
 
 
+@pytest.fixture
+def rendered(explainer, seeded_network, steel_frame):
+    """`rendered(config, training)`: what `render` makes of a network of random weights, and of how it was trained."""
+
+    def render_one(config, training=None):
+        from model.engine import network_input
+        from model.network import logits_model
+
+        network = seeded_network(config, 1)
+
+        class Engine:
+            name = "keras"
+
+            def logits(self, tiles):
+                return np.asarray(logits_model(network)(network_input(tiles, config.channels)))
+
+        inspector, fitting = explainer.inspector, Fitting(tile=32, stride=32)
+        classes = ("ok", "pit", "crack")[: max(2, config.outputs)]
+        opened = type(inspector)("x", Engine(), inspector.calibrator, inspector.thresholds, fitting, classes)
+        told = {"classes": classes, "network": config, "fitting": fitting, "training": training or {}}
+        manifest = explainer.manifest.model_copy(update=told)
+        explanation = Explainer(manifest, opened, network).explain(steel_frame(32, 20, seed=2, defects=1))
+        return render(explanation, manifest, "frame.png")
+
+    return render_one
+
+
 class TestNetworksOfOtherShapes:
     @pytest.mark.parametrize(
         ("fields", "sentence"),
@@ -179,31 +206,24 @@ class TestNetworksOfOtherShapes:
             ({"blocks": (Block(filters=MAPS_SHOWN + 6, kernel=9, pool_after=24),)}, f"The {MAPS_SHOWN} strongest of"),
         ],
     )
-    def test_have_a_page(self, explainer, seeded_network, steel_frame, fields, sentence):
-        config = NetworkConfig(**{"input_size": 32, "blocks": (Block(filters=4),), "dense_units": 8} | fields)
-        network = seeded_network(config, 1)
-        inspector = explainer.inspector
-        fitting = Fitting(tile=32, stride=32)
-
-        class Engine:
-            name = "keras"
-
-            def logits(self, tiles):
-                from model.engine import network_input
-                from model.network import logits_model
-
-                return np.asarray(logits_model(network)(network_input(tiles, config.channels)))
-
-        classes = ("ok", "pit", "crack")[: max(2, config.outputs)]
-        opened = type(inspector)("x", Engine(), inspector.calibrator, inspector.thresholds, fitting, classes)
-        manifest = explainer.manifest.model_copy(update={"classes": classes})
-        frame = steel_frame(32, 20, seed=2, defects=1)
-        files = render(Explainer(manifest, opened, network).explain(frame), manifest, "frame.png")
+    def test_have_a_page(self, rendered, fields, sentence):
+        files = rendered(NetworkConfig(**{"input_size": 32, "blocks": (Block(filters=4),), "dense_units": 8} | fields))
         assert sentence in files["explain.html"].decode()
         assert "nan" not in re.sub('base64,[^"]*', "", files["explain.html"].decode())
         assert list(files)[-1] == "explain.html"
         for name in files:
             assert name == "explain.html" or Image.open(io.BytesIO(files[name])).size > (100, 100)
+
+    @pytest.mark.parametrize(
+        ("experiment", "taught"),
+        [({"mask_weight": 0.5}, ["normalization_2"]), ({"mask_weight": 0.0}, []), ({}, [])],
+    )
+    def test_a_map_that_masks_have_taught_is_named(self, rendered, experiment, taught):
+        blocks = (Block(filters=4, normalize=True), Block(filters=4, normalize=True, pool_after=13))
+        config = NetworkConfig(input_size=32, blocks=blocks, dense_units=8)
+        page = rendered(config, {"experiment": experiment})["explain.html"].decode()
+        sections = [part for part in page.split("<section>") if "had a second teacher" in part]
+        assert [name for part in sections for name in re.findall(r"normalization_\d", part)[:1]] == taught
 
 
 class TestStory:

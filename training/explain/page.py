@@ -5,16 +5,17 @@ The page carries its pictures inside; they also lie beside it as PNG files, numb
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from model.artifact import Manifest
 from model.explain import Explanation, TileExplanation
-from model.feature_maps import Stage, convolve, max_pool, relu
+from model.feature_maps import Activations, Stage, convolve, max_pool, relu
 from training.explain import pictures
 from training.explain.pictures import Box
 from training.explain.story import (
@@ -27,6 +28,7 @@ from training.explain.story import (
     hottest_patch,
     telling_numbers,
 )
+from training.places import taught_layers
 from training.wording import figure, probability, words
 
 TEMPLATES = Path(__file__).parent
@@ -71,7 +73,7 @@ class Step:
     """One layer on the page.
 
     inputs: shape that goes in. weights: numbers learned. rescaled_only: its input is the pixels in another unit.
-    product, pooling: the place followed by hand, where this is the layer to show it.
+    product, pooling: the place followed by hand, where this is the layer to show it. taught: its first map, by masks.
     """
 
     stage: Stage
@@ -81,6 +83,7 @@ class Step:
     pictures: tuple[Picture, ...] = ()
     product: Product | None = None
     pooling: Pooling | None = None
+    taught: bool = False
 
     @property
     def silent(self) -> float:
@@ -128,7 +131,7 @@ def render(explanation: Explanation, manifest: Manifest, image: str) -> dict[str
     heats = list(_heats(explanation, album))
     whole = list(_whole_frame(explanation, album))
     pixels = album.add("pixels", pictures.patch(worst.tile, patch), "The tile, and a patch of it with its grey values.")
-    steps = list(_steps(worst, patch, album))
+    steps = list(_steps(worst, patch, taught_layers(manifest), album))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -196,7 +199,7 @@ def _whole_frame(explanation: Explanation, album: Album) -> Iterator[Picture]:
     )
 
 
-def _steps(worst: TileExplanation, patch: Box, album: Album) -> Iterator[Step]:
+def _steps(worst: TileExplanation, patch: Box, taught: Collection[str], album: Album) -> Iterator[Step]:
     """Every layer that keeps places; one place is followed through the first convolution and the pooling after it."""
     spatial = [stage for stage in worst.stages if stage.is_spatial]
     convolution, pool = _followed(spatial)
@@ -211,7 +214,7 @@ def _steps(worst: TileExplanation, patch: Box, album: Album) -> Iterator[Step]:
         if previous is not None and product is not None and index == pool:
             pooling = follow_pooling(previous, stage, product)
         if index:
-            shown.extend(_maps(stage, album))
+            shown.extend(_maps(stage, stage.name in taught, album))
         yield Step(
             stage=stage,
             inputs=worst.tile.shape if previous is None else previous.output.shape,
@@ -220,6 +223,7 @@ def _steps(worst: TileExplanation, patch: Box, album: Album) -> Iterator[Step]:
             pictures=tuple(shown),
             product=product if index == convolution else None,
             pooling=pooling,
+            taught=stage.name in taught,
         )
 
 
@@ -244,11 +248,24 @@ def _filters(stage: Stage, album: Album) -> Picture:
     return album.add(f"{stage.name}-filters", png, caption)
 
 
-def _maps(stage: Stage, album: Album) -> Iterator[Picture]:
+def strongest(maps: Activations, most: int, first: bool) -> npt.NDArray[np.intp]:
+    """The numbers, in order, of the `most` maps of (height, width, maps) farthest from 0. first: with the first.
+
+    >>> strongest(np.array([[[0.1, -3.0, 2.0, 0.0]]]), 2, first=False).tolist()
+    [1, 2]
+    >>> strongest(np.array([[[0.1, -3.0, 2.0, 0.0]]]), 2, first=True).tolist()
+    [0, 1]
+    """
+    strength = np.abs(maps).max(axis=(0, 1))
+    if first:
+        strength[0] = np.inf
+    return np.sort(np.argsort(-strength, kind="stable")[:most])
+
+
+def _maps(stage: Stage, taught: bool, album: Album) -> Iterator[Picture]:
     """The maps of a layer, and those before its ReLU where the layer has one."""
     count = stage.output.shape[2]
-    order = np.argsort(-np.abs(stage.output).max(axis=(0, 1)), kind="stable")
-    chosen = np.sort(order[:MAPS_SHOWN])
+    chosen = strongest(stage.output, MAPS_SHOWN, taught)
     which = f"{count} maps" if count <= MAPS_SHOWN else f"The {MAPS_SHOWN} strongest of {count} maps"
     # What goes into a layer that is nothing but an activation was shown as the layer before it.
     if stage.before is not None and stage.kind != "Activation":
