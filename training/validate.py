@@ -7,7 +7,7 @@ from pathlib import Path
 from training.checks.balance import scarce, unbalanced
 from training.checks.files import file_findings
 from training.checks.finding import Finding, Severity
-from training.checks.images import box_findings, depth_findings, image_findings, mixture_findings
+from training.checks.images import depth_findings, image_findings, mask_findings, mixture_findings
 from training.checks.overlap import overlap_findings
 from training.checks.shortcut import Shortcut, shortcut_findings, shortcuts
 from training.checks.survey import WORKERS, survey
@@ -58,7 +58,7 @@ def check(
         *(file_findings(data, records) if data else ()),
         *image_findings(seen),
         *depth_findings(seen),
-        *box_findings(seen),
+        *mask_findings(seen),
         *mixture_findings(seen),
         *twin_findings(named, given, twins, usual),
         *overlap_findings(named, seen, twins),

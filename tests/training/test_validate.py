@@ -22,13 +22,18 @@ def grey(seed: int, size: tuple[int, int] = (40, 40)) -> np.ndarray:
     return np.random.default_rng(seed).integers(40, 200, size, np.uint8)
 
 
+def disc(number: int) -> np.ndarray:
+    rows, columns = np.ogrid[:40, :40]
+    return np.where((rows - 20) ** 2 + (columns - 20) ** 2 < (8 + number % 5) ** 2, 255, 0).astype(np.uint8)
+
+
 @pytest.fixture
 def folder(tmp_path, write_image):
     """As many ok and masked defect images as there must be, all different, each a group of its own."""
     for number in range(MIN_GROUPS + 1):
         write_image(tmp_path / f"ok/ok{number}.png", grey(number))
         write_image(tmp_path / f"defect/pit/pit{number}.png", grey(100 + number))
-        write_image(tmp_path / f"masks/pit{number}.png", WHITE)
+        write_image(tmp_path / f"masks/pit{number}.png", disc(number))
     return tmp_path
 
 
@@ -98,23 +103,17 @@ def parts_alike(folder, write):
     for number, path in enumerate(sorted([*folder.glob("ok/*"), *folder.glob("defect/pit/*")])):
         write(path, frame_of_part(number))
         if "pit" in path.stem:
-            write(folder / "masks" / path.name, np.full((128, 128), 255, np.uint8))
+            write(folder / "masks" / path.name, np.kron(disc(number), np.ones((4, 4), np.uint8))[:128, :128])
 
 
 def saturated(folder, write):
     write(folder / "ok/ok0.png", np.where(np.arange(40) < 10, 255, grey(0)).astype(np.uint8))
 
 
-def boxes(number: int) -> np.ndarray:
-    """Two boxes that overlap."""
+def box(number: int) -> np.ndarray:
     mask = np.zeros((40, 40), np.uint8)
-    mask[number % 7 : 20, 3:25] = mask[15:32, number % 5 + 4 : 38] = 255
+    mask[number % 7 : 30, 3:22] = 255
     return mask
-
-
-def disc(number: int) -> np.ndarray:
-    rows, columns = np.ogrid[:40, :40]
-    return np.where((rows - 20) ** 2 + (columns - 20) ** 2 < (8 + number % 5) ** 2, 255, 0).astype(np.uint8)
 
 
 def masks_drawn(folder, write, drawn):
@@ -140,10 +139,12 @@ PLANTED = {
     "mask_unreadable": lambda folder, write: (folder / "masks/pit0.png").write_bytes(b"no image"),
     "mask_size": lambda folder, write: write(folder / "masks/pit0.png", WHITE[:-1]),
     "mask_empty": lambda folder, write: write(folder / "masks/pit0.png", BLACK),
+    "mask_dark": lambda folder, write: write(folder / "masks/pit0.png", disc(0) // 255),
     "mask_on_ok": lambda folder, write: write(folder / "masks/ok0.png", WHITE),
     "mask_missing": lambda folder, write: (folder / "masks/pit0.png").unlink(),
     "mask_unused": lambda folder, write: write(folder / "masks/nobody.png", WHITE),
-    "mask_boxes": lambda folder, write: masks_drawn(folder, write, boxes),
+    "masks_mostly_white": lambda folder, write: masks_drawn(folder, write, lambda number: 255 - disc(number)),
+    "mask_boxes": lambda folder, write: masks_drawn(folder, write, box),
     "format_not_read": lambda folder, write: (folder / "ok/frame.GIF").write_bytes(b"GIF89a"),
     "unlabelled": lambda folder, write: write(folder / "scratch/a.png", grey(0)),
     "all_alike": parts_alike,
@@ -188,7 +189,7 @@ def test_dark_images_of_a_camera_that_fills_16_bits_are_not_told(folder, write_i
 
 def test_a_few_masks_that_are_boxes_are_not_told(folder, write_image):
     """A straight edge now and then is no box that somebody drew round a defect."""
-    masks_drawn(folder, write_image, lambda number: (disc if number % 2 else boxes)(number))
+    masks_drawn(folder, write_image, lambda number: (disc if number % 2 else box)(number))
     assert kinds(folder).keys() == {"mask_boxes"}, "one more box than discs"
     write_image(folder / "masks/pit0.png", disc(0))
     assert kinds(folder) == {}
@@ -197,7 +198,7 @@ def test_a_few_masks_that_are_boxes_are_not_told(folder, write_image):
 def test_small_masks_and_whole_ones_may_be_square(folder, write_image):
     small = np.zeros((40, 40), np.uint8)
     small[5:14, 5:14] = 255
-    masks_drawn(folder, write_image, lambda number: small if number % 2 else WHITE)
+    masks_drawn(folder, write_image, lambda number: WHITE if number % 2 else small)
     assert kinds(folder) == {}
 
 

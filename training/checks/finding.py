@@ -50,11 +50,20 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "mask_unreadable": (Severity.ERROR, "have a mask that cannot be read"),
     "mask_size": (Severity.ERROR, "have a mask of another size than the image; draw it anew"),
     "mask_empty": (Severity.ERROR, "are labelled defect but their mask is empty; draw it, or label them ok"),
+    "mask_dark": (
+        Severity.ERROR,
+        "have a mask that is darker than grey 128 all over and not black, as one of 0 and 1 or of a palette's colours: "
+        "nothing of it counts; save masks as black and white, 0 and 255",
+    ),
     "mask_on_ok": (
         Severity.ERROR,
         "are labelled ok but have a mask with defect pixels; label them defect, or remove it",
     ),
     "mask_missing": (Severity.WARNING, "are labelled defect but have no mask, while others have: they are left out"),
+    "masks_mostly_white": (
+        Severity.WARNING,
+        "have a mask that is white over more than half of the image: white is the defect; see that it is not inverted",
+    ),
     "mask_boxes": (
         Severity.WARNING,
         "have boxes for masks, whose corners are good surface: tiles of corners are learned as defects; draw outlines, "

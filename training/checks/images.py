@@ -1,7 +1,7 @@
 """Faults of single images, and what differs between the images of one folder."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from model.image import SIXTEEN_BIT_MODES
 from model.quality import SATURATED_SHARE
@@ -14,8 +14,9 @@ from training.checks.survey import Survey
 GREYS_OF_12_BITS = 16
 # Sizes or types named in a message.
 NAMED = 3
-# Of the masks of which it can be told, and so many of them at the least: one with straight edges may be a defect's own.
-BOXES_SHARE, MIN_MASKS = 0.5, 5
+# Shares of the masks of a folder, of so many at the least: one defect may well be square or large. Of a mask that is
+# white over more than half of its image nobody can tell what is drawn on it.
+MOST, MIN_MASKS, MOSTLY_WHITE = 0.5, 5, 0.5
 
 
 def image_findings(seen: Survey) -> Iterable[Finding]:
@@ -54,16 +55,25 @@ def depth_findings(seen: Survey) -> Iterable[Finding]:
         yield finding("depth_unused", unused)
 
 
-def box_findings(seen: Survey) -> Iterable[Finding]:
-    """Masks of a whole folder that are boxes round the defects, as detectors are taught with: not the defects."""
-    told = {
-        record.file: found.mask_boxes
+def mask_findings(seen: Survey) -> Iterable[Finding]:
+    """Masks that are sound one by one, and as a folder mean something else than where the defects are."""
+    sound = {
+        record.file: found
         for record, found in zip(seen.records, seen.signatures, strict=True)
-        if found and found.mask_boxes is not None
+        if found and not found.mask_fault
     }
-    boxes = [file for file, is_box in told.items() if is_box]
-    if len(told) >= MIN_MASKS and len(boxes) > BOXES_SHARE * len(told):
-        yield finding("mask_boxes", boxes)
+    white = {file: found.masked > MOSTLY_WHITE for file, found in sound.items() if found.masked is not None}
+    yield from _of_most("masks_mostly_white", white)
+    told = {file: sound[file].mask_boxes for file, mostly in white.items() if not mostly}
+    # Boxes round the defects, as detectors are taught with.
+    yield from _of_most("mask_boxes", {file: boxes for file, boxes in told.items() if boxes is not None})
+
+
+def _of_most(kind: str, flags: Mapping[str, bool]) -> Iterable[Finding]:
+    """flags: whether it is so of each file."""
+    files = [file for file, flag in flags.items() if flag]
+    if len(flags) >= MIN_MASKS and len(files) > MOST * len(flags):
+        yield finding(kind, files)
 
 
 def mixture_findings(seen: Survey) -> Iterable[Finding]:

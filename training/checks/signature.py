@@ -22,7 +22,7 @@ Inside = npt.NDArray[np.bool_]
 MIN_OUTSIDE = 0.2
 # Of the rows and columns that a mask reaches over: where it changes at so few of them it is made of boxes, which have
 # four edges each. Of fewer than BOX_SIDE nobody can tell.
-EDGES, BOX_SIDE = 1 / 4, 12
+EDGES, BOX_SIDE = 1 / 8, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Signature:
     brightness, contrast: mean and standard deviation of the grey values, 0 to 255; sharpness: mean absolute
     difference of neighbours across the rolling direction over contrast; dark, bright: share of pixels at 0 and
     at 255. Of a masked defect these are taken outside the mask, so that they tell of the light, not of the defect.
-    mask_fault: a kind of `finding.KINDS`, or None. mask_boxes: whether a sound mask is made of boxes; None where it is
-    too small to tell, or there is none.
+    mask_fault: a kind of `finding.KINDS`, or None. masked: share of the pixels under a sound mask, None without one.
+    mask_boxes: whether it is made of boxes, None where nobody can tell.
     """
 
     pixels: str
@@ -50,6 +50,7 @@ class Signature:
     dark: float
     bright: float
     mask_fault: str | None
+    masked: float | None
     mask_boxes: bool | None
 
 
@@ -64,7 +65,7 @@ def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
     except (SteelsightError, OSError):
         return None
     mask, fault = _mask(record, frame, cut_by_mask)
-    boxes = None if mask is None else made_of_boxes(mask)
+    masked, boxes = (None, None) if mask is None else (float(mask.mean()), made_of_boxes(mask))
     outside = None if mask is None else ~mask
     if outside is not None and outside.mean() < MIN_OUTSIDE:
         outside = None
@@ -85,6 +86,7 @@ def sign(record: Record, cut_by_mask: bool) -> tuple[Signature, Packed] | None:
         dark=float(histogram[0] / count),
         bright=float(histogram[255] / count),
         mask_fault=fault,
+        masked=masked,
         mask_boxes=boxes,
     )
     return signature, pack(structure(frame))
@@ -95,14 +97,18 @@ def _mask(record: Record, frame: Frame, cut_by_mask: bool) -> tuple[Inside | Non
     if record.mask is None:
         return None, "mask_missing" if cut_by_mask and record.label == "defect" else None
     try:
-        mask = decode(record.mask.read_bytes()) >= MASK_LEVEL
+        drawn = decode(record.mask.read_bytes())
     except (SteelsightError, OSError):
         return None, "mask_unreadable"
+    mask = drawn >= MASK_LEVEL
     if record.label == "ok":
         return None, "mask_on_ok" if mask.any() else None
     if mask.shape != frame.shape:
         return None, "mask_size"
-    return mask, None if mask.any() else "mask_empty"
+    if mask.any():
+        return mask, None
+    # A mask of 0 and 1, or of a palette's dark colours, looks black and is not.
+    return mask, "mask_dark" if drawn.any() else "mask_empty"
 
 
 def made_of_boxes(mask: Inside) -> bool | None:
