@@ -392,7 +392,8 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     require_start(run, arguments.models)
     for finding in file_findings(data, scan(data)):
         _tell(finding)
-    _warn_of_faults(arguments.data, named)
+    run = run.model_copy(update={"faults": _faults(named)})
+    _tell_faults(run)
     checkpoint = Checkpoint(arguments.models.parent / "runs" / run.version)
     checkpoint.start(run)
     return checkpoint, run
@@ -404,15 +405,28 @@ def _require_publishing(experiment: Experiment, activate: bool) -> None:
         raise UsageFault("figures_only publishes nothing that --activate could make active; leave out one of them")
 
 
-def _warn_of_faults(data: Path, records: Sequence[Record]) -> None:
-    """Training goes on, for what cannot be used is left out; but whoever signs the figures must have been told.
+# Warnings of `check` that are repeated here: where copies cannot be told the split may part them, and masks that mean
+# something else teach something else.
+DOUBTFUL = {"all_alike", "masks_mostly_white", "mask_boxes"}
+
+
+def _faults(records: Sequence[Record]) -> tuple[str, ...]:
+    """What makes a training on these records doubtful. It goes on, for what cannot be used is left out.
 
     records: without the groups of near-duplicates, which no person gave.
     """
-    for finding in check(records).findings:
-        # Where copies cannot be told the split may part them.
-        if finding.severity is Severity.ERROR or finding.kind == "all_alike":
-            _say(f"warning: {finding.kind}: {finding.message}; see python -m training check {data}")
+    found = check(records).findings
+    return tuple(
+        f"{finding.kind}: {finding.message}"
+        for finding in found
+        if finding.severity is Severity.ERROR or finding.kind in DOUBTFUL
+    )
+
+
+def _tell_faults(run: Run) -> None:
+    """Whoever signs the figures must have been told; the report and the card say so again."""
+    for fault in run.faults:
+        _say(f"warning: {fault}; see python -m training check {run.data}")
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
@@ -426,6 +440,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
         raise UsageFault(
             f"{run.version} is trained and published; make it active: python -m model activate {run.version}"
         )
+    _tell_faults(run)
     return checkpoint, run
 
 

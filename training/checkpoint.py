@@ -31,7 +31,10 @@ RUN, STATE = "run.json", "state.json"
 
 
 class Run(BaseModel):
-    """What a run was started with."""
+    """What a run was started with.
+
+    faults: what `training check` had found by then that makes its figures doubtful, each as a person is told.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +42,7 @@ class Run(BaseModel):
     data: Path
     fingerprint: str
     experiment: Experiment
+    faults: tuple[str, ...] = ()
 
 
 class Epoch(BaseModel):

@@ -79,10 +79,18 @@ def _data(manifest: Manifest, found: Mapping[str, Any]) -> str:
     lines += [f"| {cell(part)} | {count} | {defects.get(part, 'not counted')} |" for part, count in tiles.items()]
     lines += [
         "",
-        f"Fitted on the folder {cell(manifest.data.get('folder', 'unknown'))}, split by group: no surface is on two "
+        f"Fitted on the folder {cell(manifest.data.get('folder', 'unknown'))}, split by group: no group is on two "
         f"sides. Measured below: {found['tiles']} tiles of {found['groups']} groups from {cell(found['data'])}, "
         f"{found['defect_tiles']} of them defect.",
     ]
+    if found["faults"]:
+        lines += [
+            "",
+            "**That folder had faults when the training began. Where images of one surface lie in several groups, or "
+            "are labelled both ways, the figures and the certificate are not those of new surfaces:**",
+            "",
+            *(f"- {cell(fault)}" for fault in found["faults"]),
+        ]
     lines += _learned_from(manifest.training.get("experiment", {}))
     if found["out_of_fold"]:
         lines += ["", f"**{cell(found['out_of_fold'])}**", "", *_folds(manifest.training.get("cross_validation", {}))]

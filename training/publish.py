@@ -217,7 +217,13 @@ def _manifest(run: Run, prepared: Prepared, data: dict[str, Any], training: dict
         # Training may leave gaps between tiles; inspecting must not.
         fitting=fitting.model_copy(update={"stride": min(fitting.stride, fitting.tile)}),
         metrics={},
-        data={"folder": run.data.name, "fingerprint": run.fingerprint, "left_out": prepared.left_out} | data,
+        data={
+            "folder": run.data.name,
+            "fingerprint": run.fingerprint,
+            "left_out": prepared.left_out,
+            "faults": list(run.faults),
+        }
+        | data,
         training={"experiment": experiment.model_dump(mode="json")} | training,
         packages={name: package_version(name) for name in PACKAGES},
         files={},

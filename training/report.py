@@ -91,6 +91,7 @@ def examine(examination: Examination) -> dict[str, Any]:
         "metrics": _plain(metrics),
         "data": examination.data,
         "defect_tiles": int(tiles.defect.sum()),
+        "faults": examination.manifest.data.get("faults", []),
         "known_groups": examination.known_groups,
         "out_of_fold": examination.out_of_fold.sentence if examination.out_of_fold else None,
         "thresholds": scores.thresholds.model_dump(),

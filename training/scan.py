@@ -6,8 +6,10 @@ The contract is in data/README.md.
 import csv
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
@@ -26,6 +28,7 @@ OTHER_IMAGES = frozenset(
     }
 )
 LABELS_FILE = "labels.csv"
+COLUMNS = ("file", "label", "defect_type", "group")
 MASKS_FOLDER = "masks"
 NO_DEFECT = "none"
 
@@ -80,6 +83,19 @@ def unread(data: Path, records: Iterable[Record]) -> dict[str, list[str]]:
             kind = "mask_unused" if (data / MASKS_FOLDER) in path.parents else "unlabelled"
             found[kind].append(as_text(path.relative_to(data)))
     return dict(found)
+
+
+def unread_columns(data: Path) -> list[str]:
+    """What labels.csv says of each image besides the contract's columns, where it has no `group`. Raises `DataFault`.
+
+    A spreadsheet's `coil_id` may well be the group, and without one surfaces are told apart by their looks alone.
+    """
+    table = data / LABELS_FILE
+    if not table.is_file():
+        return []
+    with _rows(table) as reader:
+        columns = list(reader.fieldnames or ())
+    return [] if "group" in columns else [name for name in columns if name and name not in COLUMNS]
 
 
 def as_text(path: PurePath) -> str:
@@ -153,22 +169,44 @@ def _from_labels(data: Path, masks: dict[str, Path]) -> Iterable[Record]:
     table = data / LABELS_FILE
     if not table.is_file():
         return
+    with _rows(table) as reader:
+        if not {"file", "label"} <= set(reader.fieldnames or ()):
+            raise DataFault(f"{table} has the columns {reader.fieldnames}; `file` and `label` are needed")
+        lines: dict[str, int] = {}
+        for row in reader:
+            record = _from_row(data, table, reader.line_num, row, masks)
+            if record.file in lines:
+                raise DataFault(
+                    f"{table} line {reader.line_num}: {record.file} is listed twice (line {lines[record.file]})"
+                )
+            lines[record.file] = reader.line_num
+            yield record
+
+
+@contextmanager
+def _rows(table: Path) -> Iterator["csv.DictReader[str]"]:
+    """Its rows, the contract's columns as the contract spells them. Raises `DataFault`, also while they are read."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            if not {"file", "label"} <= set(reader.fieldnames or ()):
-                raise DataFault(f"{table} has the columns {reader.fieldnames}; `file` and `label` are needed")
-            lines: dict[str, int] = {}
-            for row in reader:
-                record = _from_row(data, table, reader.line_num, row, masks)
-                if record.file in lines:
-                    raise DataFault(
-                        f"{table} line {reader.line_num}: {record.file} is listed twice (line {lines[record.file]})"
-                    )
-                lines[record.file] = reader.line_num
-                yield record
+            spelled = [_spelled(name) for name in reader.fieldnames or ()]
+            twice = [name for name in COLUMNS if spelled.count(name) > 1]
+            if twice:
+                raise DataFault(f"{table} has several columns {twice[0]!r}; keep one of them")
+            reader.fieldnames = spelled
+            yield reader
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataFault(f"{table} cannot be read as UTF-8 comma-separated values: {error}") from error
+
+
+def _spelled(name: str) -> str:
+    """A column of the contract whatever its case, and with blanks or hyphens: spreadsheets write `Defect Type`.
+
+    >>> _spelled(" Defect Type "), _spelled("Coil")
+    ('defect_type', 'Coil')
+    """
+    plain = re.sub(r"[\s_-]+", "_", name.strip().lower())
+    return plain if plain in COLUMNS else name
 
 
 def _from_row(data: Path, table: Path, line: int, row: dict[str, str], masks: dict[str, Path]) -> Record:

@@ -329,3 +329,34 @@ def test_who_trains_on_parts_that_all_look_alike_is_told_that_copies_may_be_part
     told = capsys.readouterr().err
     assert "warning: all_alike: 6 images have no group" in told
     assert "no defect tiles" in told
+
+
+def test_faults_of_the_data_are_told_in_what_is_signed_too(folder, experiment, tmp_path):
+    data = shutil.copytree(folder, tmp_path / "data")
+    header, *rows = (data / "labels.csv").read_text().splitlines()
+    original = next(row for row in rows if ",ok," in row)
+    name, _, rest = original.partition(",")
+    shutil.copy(data / name, data / "ok/copy.png")
+    groups = header.split(",").index("group")
+    cells = ["ok/copy.png", *rest.split(",")]
+    cells[groups] = "another coil"
+    (data / "labels.csv").write_text("\n".join([header, *rows, ",".join(cells)]) + "\n")
+
+    done = training("train", data, "--config", experiment(1), "--models", tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+    fault = "2 images show the same pixels in different groups"
+    assert f"warning: duplicate_across_groups: {fault}" in done.stderr
+    version = tmp_path / "models" / done.stdout.strip()
+    (kept,) = json.loads((version / "manifest.json").read_text())["data"]["faults"]
+    assert kept.startswith(f"duplicate_across_groups: {fault}")
+    for signed in ("report.html", "report.json", "model-card.md"):
+        assert fault in (version / "report" / signed).read_text()
+
+
+def test_a_resumed_run_tells_its_faults_again(folder, tmp_path, capsys):
+    run = Run(version="v", data=folder, fingerprint="another", experiment=Experiment(), faults=("duplicate: one",))
+    Checkpoint(tmp_path / "run").start(run)
+    assert main(["train", "--resume", str(tmp_path / "run"), "--models", str(tmp_path / "models")]) == 1
+    told = capsys.readouterr().err
+    assert "warning: duplicate: one; see python -m training check" in told
+    assert "has changed since this run was started" in told

@@ -4,15 +4,42 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.__main__ import main
+from training.checks.files import file_findings
 from training.checks.report import summary, write_report
 from training.errors import DataFault
-from training.scan import fingerprint, scan, unread
+from training.scan import fingerprint, scan, unread, unread_columns
 from training.validate import check
 
 NOBODY = 65534
+
+
+@pytest.mark.parametrize("header", ["file,label,group", "File,LABEL, Group ", "\ufefffile,label,GROUP"])
+def test_columns_are_known_whatever_their_case(tmp_path, write_image, header):
+    write_image(tmp_path / "ok/a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "labels.csv").write_text(f"{header}\nok/a.png,ok,coil 7\n", encoding="utf-8")
+    assert [record.group for record in scan(tmp_path)] == ["coil 7"]
+    assert unread_columns(tmp_path) == []
+
+
+def test_a_column_given_twice_is_refused(tmp_path, write_image):
+    write_image(tmp_path / "ok/a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "labels.csv").write_text("file,label,group,Group\nok/a.png,ok,7,8\n")
+    with pytest.raises(DataFault, match="several columns 'group'"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize(("columns", "told"), [(",coil_id", ["coil_id"]), (",group,coil_id", []), ("", [])])
+def test_columns_that_may_be_the_group_are_told_where_none_is(tmp_path, write_image, columns, told):
+    write_image(tmp_path / "ok/a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "labels.csv").write_text(f"file,label{columns}\nok/a.png,ok{',7' * columns.count(',')}\n")
+    assert unread_columns(tmp_path) == told
+    findings = list(file_findings(tmp_path, scan(tmp_path)))
+    assert [each.kind for each in findings] == ["no_group_column"] * len(told)
+    assert all(f"`{name}`" in findings[0].message for name in told)
 
 
 def test_folders_name_labels_and_defect_types(tmp_path, write_image):
