@@ -35,6 +35,7 @@ from training.errors import DataFault, UsageFault, printable
 from training.group_pattern import by_pattern
 from training.grouping import with_groups
 from training.importers import FORMATS, import_source
+from training.operating_point import tell_uncertifiable
 from training.outcome import Outcome
 from training.prepare import named_records, require_binary
 from training.run import compare_versions, evaluate_version, train
@@ -394,6 +395,7 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
         _tell(finding)
     run = run.model_copy(update={"faults": _faults(named)})
     _tell_faults(run)
+    tell_uncertifiable(experiment, records)
     checkpoint = Checkpoint(arguments.models.parent / "runs" / run.version)
     checkpoint.start(run)
     return checkpoint, run

@@ -1,5 +1,7 @@
 """Which thresholds an experiment asks for: from an escape budget, from costs, or from tolerated overkill."""
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,8 @@ from model.tiling import Probabilities
 from model.verdict import Thresholds
 from training.config import Experiment
 from training.costs import from_costs
-from training.threshold import Groups, Labels, certify, from_overkill
+from training.scan import Record
+from training.threshold import Groups, Labels, certify, from_overkill, groups_needed
 from training.wording import percent
 
 UNSTATED = (
@@ -17,6 +20,32 @@ UNSTATED = (
     "thresholds are to call 5 % of the good tiles at most, 1 % as defects. Of the good tiles that chose them {review} "
     "are called, {defect} as defects. Nothing is promised about escapes."
 )
+
+
+def certifying_part(experiment: Experiment) -> float:
+    """Of a folder's groups, the share that an escape budget is certified on.
+
+    In folds every group is scored by a network that has not seen it, and all of them count.
+    """
+    return 1.0 if experiment.folds else experiment.split.threshold
+
+
+def tell_uncertifiable(experiment: Experiment, records: Sequence[Record]) -> None:
+    """Say on stderr, before hours of training, where the folder has too few defects for the escape budget.
+
+    records: each with its group.
+    """
+    if experiment.max_escape is None:
+        return
+    needed, part = groups_needed(experiment.max_escape, experiment.confidence), certifying_part(experiment)
+    there = len({record.group for record in records if record.label == "defect"})
+    if there * part < needed:
+        budget = f"{percent(experiment.max_escape)} of escapes at {percent(experiment.confidence)} confidence"
+        print(
+            f"{budget} will not be certified: {needed} independent defects are needed, and of the {there} in the "
+            f"folder about {round(there * part)} count",
+            file=sys.stderr,
+        )
 
 
 def operating_point(
@@ -29,7 +58,10 @@ def operating_point(
     """
     if experiment.max_escape is not None:
         budget = experiment.max_escape, experiment.confidence
-        certified = certify(probabilities, defect, group, *budget, escape_of=experiment.escape_of, frame=frame)
+        part = certifying_part(experiment)
+        certified = certify(
+            probabilities, defect, group, *budget, escape_of=experiment.escape_of, frame=frame, part=part
+        )
         return certified.thresholds, certified.model_dump(mode="json")
     if experiment.escape_cost is not None and experiment.overkill_cost is not None:
         cheapest = from_costs(

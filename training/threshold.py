@@ -78,13 +78,15 @@ def certify(
     defect_overkill: float = DEFECT_OVERKILL,
     escape_of: EscapeOf = EscapeOf.TILE,
     frame: npt.NDArray[np.intp] | None = None,
+    part: float = 1.0,
 ) -> CertifiedThresholds:
     """The largest `review` threshold that keeps the escape budget with certainty, and a `defect` threshold above.
 
     probabilities, defect, group: of shape (n,), tiles on which neither the network nor the calibrator was fitted.
     max_escape, confidence: the budget, such as 0.01 and 0.95. defect_overkill: share of ok tiles that may be called
     a defect; `defect` is the lowest threshold that keeps to it, or `review` if that is higher. frame: number of the
-    image each tile is from, of shape (n,), for `EscapeOf.FRAME`.
+    image each tile is from, of shape (n,), for `EscapeOf.FRAME`. part: share of a folder's groups that come here, to
+    say how many more the folder needs.
 
     With too few defect groups `review` is the smallest score among theirs: none escapes that was drawn, though other
     tiles of these groups may, and `escape_bound` says how little that proves.
@@ -121,7 +123,7 @@ def certify(
         overkill_defect=rate(probabilities[~defect] >= thresholds.defect, group[~defect]),
         sentence="",
     )
-    return found.model_copy(update={"sentence": _sentence(found)})
+    return found.model_copy(update={"sentence": _sentence(found, part)})
 
 
 def escape_bound(escapes: int, groups: int, confidence: float) -> float:
@@ -239,7 +241,7 @@ def _require_shares(**shares: float) -> None:
             raise UsageFault(f"{name} is a share between 0 and 1, such as 0.01 for 1 %; received {value}")
 
 
-def _sentence(found: CertifiedThresholds) -> str:
+def _sentence(found: CertifiedThresholds, part: float) -> str:
     at_hand = (
         f"Of the tiles at hand {percent_of(found.escape_rate)} of the defects escape below "
         f"{probability(found.thresholds.review)}, and {percent_of(found.overkill)} of the ok tiles are called."
@@ -256,9 +258,15 @@ def _sentence(found: CertifiedThresholds) -> str:
         seen += f", one {found.escape_of.value} drawn of each surface"
     if found.certified:
         return f"Certified: {proof} ({seen}). {at_hand}"
+    more = found.groups_needed - found.defect_groups
+    collect = ""
+    if part < 1:
+        collect = (
+            f" Of a folder's groups {percent(part)} come here: this one needs some {ceil(more / part)} more that show "
+            "defects, or folds, with which all of its groups count."
+        )
     return (
         f"Not certified: with 0 escapes, at least {found.groups_needed} independent defects are needed to certify "
         f"{percent(found.max_escape)} at {percent(found.confidence)}: {found.defect_groups} are there, "
-        f"{found.groups_needed - found.defect_groups} more are needed. What they prove is that {proof} ({seen}). "
-        f"{at_hand}"
+        f"{more} more are needed.{collect} What they prove is that {proof} ({seen}). {at_hand}"
     )

@@ -1,12 +1,15 @@
 """An experiment gets the thresholds it asks for, and a sentence that says what they are worth."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from training.config import load_experiment
 from training.costs import from_costs
 from training.errors import UsageFault
-from training.operating_point import operating_point
+from training.operating_point import operating_point, tell_uncertifiable
+from training.scan import Record
 from training.threshold import EscapeOf, certify, from_overkill
 
 # Four tiles an image.
@@ -86,3 +89,21 @@ def test_a_share_that_was_not_stated_is_told(scored):
 def test_wishes_that_do_not_go_together_are_wrong_usage(wish, told):
     with pytest.raises(UsageFault, match=told):
         load_experiment(None, wish)
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"max_escape": 0.05}, "59 independent defects are needed, and of the 60 in the folder about 9 count"),
+        ({"max_escape": 0.05, "folds": 5}, ""),
+        ({"max_escape": 0.03, "folds": 5}, "99 independent defects are needed, and of the 60 in the folder about 60"),
+        ({}, ""),
+    ],
+)
+def test_a_budget_that_the_folder_cannot_certify_is_told_before_the_fit(wish, told, capsys):
+    shown = [Record(f"{each}.png", Path(f"{each}.png"), "defect", "pit", str(each // 2), None) for each in range(120)]
+    good = [Record(f"ok/{each}.png", Path(f"ok/{each}.png"), "ok", "none", f"ok{each}", None) for each in range(500)]
+    tell_uncertifiable(load_experiment(None, wish), [*shown, *good])
+    said = capsys.readouterr().err
+    assert told in said
+    assert bool(said) == bool(told)

@@ -217,6 +217,11 @@ class TestCertify:
             "with 0 escapes, at least 299 independent defects are needed to certify 1 % at 95 %: 41 are there, "
             "258 more are needed" in found.sentence
         )
+        assert "folder" not in found.sentence, "all of its groups are here"
+
+    def test_what_a_folder_needs_is_more_than_what_its_threshold_part_needs(self):
+        found = certify(*labelled(41), 0.01, 0.95, part=0.15)
+        assert "Of a folder's groups 15 % come here: this one needs some 1720 more that show defects" in found.sentence
 
     def test_what_escapes_of_the_tiles_at_hand_is_told_beside_the_certificate(self):
         """Two large surfaces that are hard to see are two defects of 150, and most of the tiles."""
