@@ -259,7 +259,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     signing.configured_keys()
     checkpoint, run = _resumed(arguments) if arguments.resume else _started(arguments)
     try:
-        outcome = train(run, checkpoint, arguments.models)
+        with checkpoint.held():
+            outcome = train(run, checkpoint, arguments.models)
     except KeyboardInterrupt:
         print(f"\n{_where_it_stands(checkpoint, run, arguments)}", file=sys.stderr)
         return EXIT_INTERRUPTED

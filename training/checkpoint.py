@@ -14,20 +14,22 @@ last epoch that was kept.
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from model.files import replace_text
+from model.files import exclusive, replace_text
 from training.config import Experiment
 from training.errors import DataFault, UsageFault
 
 # The values of a network's variables, in its own order.
 Values = list[npt.NDArray[np.generic]]
 
-RUN, STATE = "run.json", "state.json"
+RUN, STATE, LOCK = "run.json", "state.json", ".lock"
 
 
 class Run(BaseModel):
@@ -115,6 +117,21 @@ class Checkpoint:
         """Make the folder."""
         self.folder.mkdir(parents=True)
         replace_text(self.folder / RUN, run.model_dump_json(indent=2) + "\n")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only process that trains this run; the lock goes with the process, however it ends.
+
+        Raises `UsageFault` if another one does.
+        """
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(exclusive(self.folder / LOCK, wait=False))
+            except BlockingIOError as error:
+                raise UsageFault(
+                    f"{self.folder} is being trained by another process; wait for it, or stop it"
+                ) from error
+            yield
 
     def run(self) -> Run:
         """What this run was started with. Raises `UsageFault` if the folder is no run."""

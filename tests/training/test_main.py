@@ -353,6 +353,17 @@ def test_faults_of_the_data_are_told_in_what_is_signed_too(folder, experiment, t
         assert fault in (version / "report" / signed).read_text()
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(folder, tmp_path, capsys):
+    run = Run(version="v", data=folder, fingerprint="another", experiment=Experiment())
+    checkpoint = Checkpoint(tmp_path / "run")
+    checkpoint.start(run)
+    command = ["train", "--resume", str(tmp_path / "run"), "--models", str(tmp_path / "models")]
+    with checkpoint.held():
+        assert main(command) == 2
+    assert "is being trained by another process" in capsys.readouterr().err
+    assert main(command) == 1, "the lock is gone with whoever held it"
+
+
 def test_a_resumed_run_tells_its_faults_again(folder, tmp_path, capsys):
     run = Run(version="v", data=folder, fingerprint="another", experiment=Experiment(), faults=("duplicate: one",))
     Checkpoint(tmp_path / "run").start(run)
