@@ -138,7 +138,8 @@ def _sentence(found: CostThresholds) -> str:
     )
     return (
         f"The cheapest thresholds, with {share}: review from {review} and defect from {defect} cost {found.cost:.4g} a "
-        f"tile on average; passing everything would cost {found.cost_passing_all:.4g}, calling everything a defect "
-        f"{found.cost_calling_all:.4g}. Of the tiles at hand {percent_of(found.escape_rate)} of the defects escape and "
-        f"{percent_of(found.overkill)} of the ok tiles are called. Nothing is certified about escapes."
+        "tile on average, on the tiles that chose them and so more on others; passing everything would cost "
+        f"{found.cost_passing_all:.4g}, calling everything a defect {found.cost_calling_all:.4g}. Of the tiles at hand "
+        f"{percent_of(found.escape_rate)} of the defects escape and {percent_of(found.overkill)} of the ok tiles are "
+        "called. Nothing is certified about escapes."
     )

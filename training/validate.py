@@ -64,7 +64,7 @@ def check(
         *overlap_findings(named, seen, twins),
         *scarce(named),
         *unbalanced(named),
-        *shortcut_findings(telling),
+        *shortcut_findings(telling, any(record.mask for record in named)),
     ]
     return Verdict(named, sorted(findings, key=lambda found: (found.severity, found.kind)), telling)
 

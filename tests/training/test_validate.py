@@ -294,6 +294,7 @@ def test_a_class_in_another_light_or_focus_is_a_shortcut(plain_folder, write_ima
     verdict = check(scan(plain_folder))
     (finding,) = [found for found in verdict.findings if found.message.startswith(figure)]
     assert (finding.kind, finding.severity) == ("shortcut", Severity.ERROR)
+    assert "it may be the defect itself" in finding.message, "there are no masks"
     assert verdict.shortcuts[0].accuracy == 1.0
     assert not verdict.sound
 

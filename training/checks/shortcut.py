@@ -72,8 +72,9 @@ def shortcuts(records: Sequence[Record], signatures: Sequence[Signature | None])
     return sorted(found, key=lambda one: -one.accuracy)
 
 
-def shortcut_findings(found: Sequence[Shortcut]) -> Iterable[Finding]:
-    """A finding for each figure that tells too much."""
+def shortcut_findings(found: Sequence[Shortcut], masked: bool) -> Iterable[Finding]:
+    """A finding for each figure that tells too much. masked: the figures of defects were taken outside their masks."""
+    itself = "" if masked else ", and without masks it may be the defect itself that tells"
     for one in found:
         if one.accuracy < WORTH_A_LOOK or one.low < CLEAR_OF_CHANCE:
             continue
@@ -84,7 +85,7 @@ def shortcut_findings(found: Sequence[Shortcut]) -> Iterable[Finding]:
             severity,
             f"{one.figure} alone tells ok from defect with {one.accuracy:.0%} balanced accuracy "
             f"({one.low:.0%} to {one.high:.0%}; median {one.ok:.3g} ok, {one.defect:.3g} defect): "
-            f"a network could cheat on it; {FIGURES[one.figure]}",
+            f"a network could cheat on it{itself}; {FIGURES[one.figure]}",
             (),
         )
 
