@@ -48,6 +48,9 @@ from training.wording import figure
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+# AUROC of a coin.
+CHANCE = 0.5
+
 # What of an experiment can be said on the command line.
 EXPERIMENT_FLAGS = (
     "preset",
@@ -360,6 +363,11 @@ def _report(outcome: Outcome, as_json: bool) -> None:
         limits = [figure(end) for end in (interval.low, interval.high) if end is not None]
         span = f"  ({' to '.join(limits)})" if limits else ""
         print(f"{name:>27}: {figure(interval.value)}{span}", file=sys.stderr)
+    auroc = outcome.metrics.get("auroc")
+    if auroc and (auroc.value if auroc.low is None else auroc.low) <= CHANCE:
+        _say(
+            "warning: defects may be told from ok surface no better than by a coin: AUROC, or its interval, reaches 0.5"
+        )
     folds = outcome.cross_validation
     if folds:
         name = "auroc" if "auroc" in folds["mean"] else "class_accuracy"

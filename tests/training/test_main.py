@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.artifact import Interval
 from model.image import decode
 from model.registry import Registry
 from training import __main__ as commands
@@ -23,6 +24,7 @@ from training.__main__ import main
 from training.checkpoint import Checkpoint, Run
 from training.config import Experiment, SplitShares
 from training.identity import pixel_digest
+from training.outcome import Outcome
 from training.prepare import labelled_records
 from training.scan import fingerprint
 from training.split import split
@@ -162,6 +164,20 @@ def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp
     assert "says the same of every tile" in done.stderr.splitlines()[-1]
     assert not Registry(models).versions()
     assert Registry(models).active() is None
+
+
+@pytest.mark.parametrize(
+    ("auroc", "told"),
+    [
+        (Interval(value=0.6, low=0.4, high=0.8), True),
+        (Interval(value=0.9, low=0.7, high=0.95), False),
+        (Interval(value=0.45), True),
+        (Interval(value=0.9), False),
+    ],
+)
+def test_a_version_that_may_be_no_better_than_a_coin_is_warned_of(capsys, auroc, told):
+    commands._report(Outcome("v", 10, 5, {"auroc": auroc}, {}), as_json=False)
+    assert ("no better than by a coin" in capsys.readouterr().err) == told
 
 
 def test_check_tells_faults_and_exits_1(folder, tmp_path):
