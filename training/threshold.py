@@ -263,7 +263,7 @@ def _sentence(found: CertifiedThresholds, part: float) -> str:
     if part < 1:
         collect = (
             f" Of a folder's groups {percent(part)} come here: this one needs some {ceil(more / part)} more that show "
-            "defects, or folds, with which all of its groups count."
+            "defects. With folds all of its groups count."
         )
     return (
         f"Not certified: with 0 escapes, at least {found.groups_needed} independent defects are needed to certify "
