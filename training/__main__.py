@@ -24,7 +24,7 @@ from model.registry import Registry, models_folder
 from synthetic import synthesize
 from training.blend import require_blends
 from training.checkpoint import Checkpoint, Run
-from training.checks.files import file_findings
+from training.checks.files import column_findings, file_findings
 from training.checks.finding import Finding, Severity
 from training.checks.report import summary, write_report
 from training.compare import write_comparison
@@ -400,7 +400,7 @@ def _started(arguments: argparse.Namespace) -> tuple[Checkpoint, Run]:
     require_blends(experiment, fit)
     require_teacher(run, fit, arguments.models)
     require_start(run, arguments.models)
-    for finding in file_findings(data, scan(data)):
+    for finding in (*file_findings(data, scan(data)), *column_findings(data, named)):
         _tell(finding)
     run = run.model_copy(update={"faults": _faults(named)})
     _tell_faults(run)

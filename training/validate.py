@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.checks.balance import scarce, unbalanced
-from training.checks.files import file_findings
+from training.checks.files import column_findings, file_findings
 from training.checks.finding import Finding, Severity
 from training.checks.images import depth_findings, image_findings, mask_findings, mixture_findings
 from training.checks.overlap import overlap_findings
@@ -55,7 +55,7 @@ def check(
     named = grouped(records, seen, twins)
     telling = shortcuts(named, seen.signatures)
     findings = [
-        *(file_findings(data, records) if data else ()),
+        *((*file_findings(data, records), *column_findings(data, records)) if data else ()),
         *image_findings(seen),
         *depth_findings(seen),
         *mask_findings(seen),

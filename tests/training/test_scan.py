@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from training.__main__ import main
-from training.checks.files import file_findings
+from training.checks.files import column_findings
 from training.checks.report import summary, write_report
 from training.errors import DataFault
+from training.group_pattern import by_pattern
 from training.scan import fingerprint, scan, unread, unread_columns
 from training.validate import check
 
@@ -37,9 +38,11 @@ def test_columns_that_may_be_the_group_are_told_where_none_is(tmp_path, write_im
     write_image(tmp_path / "ok/a.png", np.zeros((8, 8), np.uint8))
     (tmp_path / "labels.csv").write_text(f"file,label{columns}\nok/a.png,ok{',7' * columns.count(',')}\n")
     assert unread_columns(tmp_path) == told
-    findings = list(file_findings(tmp_path, scan(tmp_path)))
+    findings = list(column_findings(tmp_path, scan(tmp_path)))
     assert [each.kind for each in findings] == ["no_group_column"] * len(told)
     assert all(f"`{name}`" in findings[0].message for name in told)
+    by_name = by_pattern(scan(tmp_path), "ok/(a)")
+    assert list(column_findings(tmp_path, by_name)) == [], "file names tell the groups"
 
 
 def test_folders_name_labels_and_defect_types(tmp_path, write_image):

@@ -1,4 +1,4 @@
-"""Files beside the labelled images that somebody may believe to be trained on."""
+"""What lies in a data folder unread though somebody may believe otherwise: image files, and columns of labels.csv."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,13 +11,14 @@ COLUMNS_NAMED = 5
 
 
 def file_findings(data: Path, records: Sequence[Record]) -> Iterable[Finding]:
-    """Image files below the data folder that none of its records reads, and columns of labels.csv that may be a group.
-
-    records: all of `training.scan.scan(data)`.
-    """
+    """Image files below the data folder that none of its records reads; records: all of `training.scan.scan(data)`."""
     for kind, files in unread(data, records).items():
         yield finding(kind, files)
-    if columns := unread_columns(data):
+
+
+def column_findings(data: Path, records: Sequence[Record]) -> Iterable[Finding]:
+    """Columns of labels.csv one of which may be the group; records: with the groups that any person gave."""
+    if any(record.group is None for record in records) and (columns := unread_columns(data)):
         named = ", ".join(f"`{name}`" for name in columns[:COLUMNS_NAMED])
         more = f" and {len(columns) - COLUMNS_NAMED} more" if len(columns) > COLUMNS_NAMED else ""
         message = (
