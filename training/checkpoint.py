@@ -6,6 +6,7 @@
         last-0007.npz       weights and optimiser after that epoch: what a network has of its own, and nothing else
         averaged-0007.npz   its averaged weights, in float32
         averaged-0005.npz   those of the best epoch
+        .lock               held by the process that trains it
         log.csv             the figures of every epoch, for people; tensorboard/ has them, too
 
 `state.json` is replaced last, in one step: a run that is killed at any moment continues from the
