@@ -13,6 +13,7 @@ from app.lasting import lasting
 from app.review import command as export
 from app.settings import Settings, SettingsError, load
 from app.simulate import command as simulate
+from model.interrupt import EXIT_INTERRUPTED
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 
@@ -55,7 +56,11 @@ def run_serve(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a failure is one line on stderr."""
     arguments = parser().parse_args(argv)
-    exit_code: int = arguments.run(arguments)
+    try:
+        exit_code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return exit_code
 
 

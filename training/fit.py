@@ -15,6 +15,7 @@ import numpy.typing as npt
 from model.calibration import defect_logit
 from model.engine import network_input
 from model.image import Frame
+from model.interrupt import Interruptions
 from model.network import NetworkConfig, build, logits_model
 from training.averaging import WeightAverage
 from training.batches import Curriculum, Feed, Soften
@@ -24,7 +25,6 @@ from training.crops import Kinds, Sampler
 from training.dataset import TileSet
 from training.devices import strategy_on, training_devices
 from training.hard_negatives import HardTiles
-from training.interrupt import Interruptions
 from training.logs import Log
 from training.losses import loss_of
 from training.optimizer import optimizer_of

@@ -7,6 +7,9 @@ from dataclasses import replace
 from training.errors import DataFault
 from training.scan import Record
 
+# What the commands say of it.
+GROUP_PATTERN_HELP = "its brackets name the group in file names, where labels.csv names none, such as '(coil[0-9]+)_'"
+
 
 def compiled(pattern: str) -> re.Pattern[str]:
     r"""The expression. Raises `ValueError` with how to mend it where it is none, or has no brackets.

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from model.interrupt import Interruptions
 from training.blend import blended, blended_share
 from training.checkpoint import Checkpoint, State
 from training.classes import tile_kinds
 from training.config import Experiment
 from training.hard_negatives import HardTiles
-from training.interrupt import Interruptions
 from training.places import Places
 from training.prepare import Prepared
 from training.split import Part

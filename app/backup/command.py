@@ -28,8 +28,9 @@ from app.backup.verifying import verify_backup, verify_root
 from app.settings import Settings, SettingsError, load
 from app.store.database import DatabaseError
 from model.errors import SteelsightError
+from model.interrupt import EXIT_INTERRUPTED
 
-EXIT_DONE, EXIT_FAULT, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 # What SQLite needs to open a record that no server has open, amply.
 BESIDE_BYTES = 1 << 20
 HOME = "the data root; STEELSIGHT_HOME unless set, else var"
@@ -67,7 +68,7 @@ def _run(work: Work, arguments: argparse.Namespace) -> int:
     try:
         return work(settings, arguments)
     except KeyboardInterrupt:
-        return _fail("stopped; nothing was changed", EXIT_STOPPED)
+        return _fail("stopped; nothing was changed", EXIT_INTERRUPTED)
     except (BackupError, DatabaseError, ArchiveError, AccessError, SteelsightError) as error:
         return _fail(str(error), EXIT_FAULT)
     except (OSError, DBAPIError, dbapi2.Error) as error:

@@ -21,14 +21,15 @@ from app.access.keys import give_to_owner_of, keep_revoked
 from app.access.people import keep_changed
 from app.access.sessions import KEY_FILE
 from app.access.watched import AccessError
+from app.appearing import PARTIAL, sync_folders
 from app.archive import FOLDERS
 from app.backup import contents
 from app.backup.checking import faults_of_images
 from app.backup.contents import BackupError, Manifest, faults_of_files, read_manifest
+from app.backup.copying import copied, copied_tree, linked
 from app.backup.frozen import reading_frozen, sealed
 from app.backup.progress import Progress
 from app.backup.snapshot import copy_rows, count_on
-from app.backup.staging import PARTIAL, copied, copied_tree, linked, sync_folders
 from app.settings import Settings
 from app.store import audit
 from app.store.database import SQLITE_FILE, Database, open_database, sqlite_url

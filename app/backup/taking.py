@@ -10,15 +10,16 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, bindparam, select, update
 
+from app.appearing import appearing
 from app.archive import Archive, open_archive
 from app.backup import contents
 from app.backup.checking import faults_of_absence
 from app.backup.contents import BackupError, ImageFile, Images, Manifest
+from app.backup.copying import copied, copied_tree, linked
 from app.backup.frozen import reading_frozen, sealed
 from app.backup.progress import Progress
 from app.backup.restoring import require_no_half_restore
 from app.backup.snapshot import row_counts, snapshot
-from app.backup.staging import appearing, copied, copied_tree, linked
 from app.retention import used_bytes
 from app.settings import Settings
 from app.store.database import SQLITE_FILE, Database, open_database, sqlite_url

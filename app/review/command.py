@@ -8,15 +8,15 @@ import argparse
 import csv
 import hashlib
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from app.appearing import appearing
 from app.archive import Archive, ArchiveError, open_archive
 from app.review.folder import LABELS, Entry, Placing, entry, mask, once, png
 from app.settings import SettingsError, load
@@ -25,7 +25,7 @@ from app.store.numbers import inspection_id
 from app.store.record import database_of
 from app.store.reviews import Reviewed, reviewed
 from model.errors import SteelsightError
-from model.files import sync_folder, sync_tree
+from model.files import sync_tree
 from model.registry import Registry
 from model.signing import public_keys
 
@@ -85,13 +85,17 @@ def export(data: Path, database: Database, archive: Archive, placing: Placing) -
     kept = list(_kept(_all(database), left_out))
     frames, left_out[DOUBLE] = once(kept)
     entries = [found for frame in frames if (found := _placed(frame, placing, left_out))]
-    with _beside(data) as folder:
+    target = data.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Half a folder would train as if it were whole. Whoever trains need not be who serves.
+    with appearing(target, mode=0o777) as folder:
         written = [each for each in entries if _written(folder, each, archive, left_out)]
         _tell(left_out)
         if not written:
             raise ExportError("there is no reviewed frame to export; review some first, see docs/review.md")
         with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([LABELS, *(each.row for each in written)])
+        sync_tree(folder)
     labels = Counter(each.label for each in written)
     groups, masks = len({each.group for each in written}), sum(each.mask is not None for each in written)
     print(
@@ -162,21 +166,3 @@ def _tell(left_out: Counter[str]) -> None:
     for reason, count in left_out.items():
         if count:
             print(f"  left out: {count} frame{'s' if count > 1 else ''}: {reason}", file=sys.stderr)
-
-
-@contextmanager
-def _beside(data: Path) -> Iterator[Path]:
-    """A folder to write into; when the block ends well it is `data`. Half a folder would train as if it were whole."""
-    target = data.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f".{target.name}.{os.getpid()}")
-    folder.mkdir()
-    try:
-        yield folder
-        sync_tree(folder)
-        # Takes the place of an empty folder, and of no other.
-        folder.rename(target)
-        sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

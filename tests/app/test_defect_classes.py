@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.__main__ import main as model_main
+from model.command import main as model_main
 from model.registry import Registry
-from training.__main__ import EXIT_FAULT, EXIT_USAGE, main
+from training.command import EXIT_FAULT, EXIT_USAGE, main
 from training.explain import explain_image
 
 TYPES = ("blob", "line", "stripes")

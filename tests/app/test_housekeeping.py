@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from app.examined import Examinations
 from app.housekeeping import Housekeeping
 from app.store import audit, runs
-from model.__main__ import main
+from model.command import main
 from model.registry import POINTER
 from tests.conftest import TINY_VERSIONS
 

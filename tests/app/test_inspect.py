@@ -12,7 +12,7 @@ from app.parameters import InspectQuery
 from app.refusals import ServiceCode
 from app.schemas import InspectionReply
 from app.store.numbers import number_of
-from model.__main__ import main
+from model.command import main
 from model.errors import ErrorCode
 from model.image import decode
 from model.inspector import Inspector

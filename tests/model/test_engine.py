@@ -259,7 +259,7 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 import numpy as np
-from model.__main__ import main
+from model.command import main
 from model.engine import open_engine
 folder, image = Path(sys.argv[1]), sys.argv[2]
 assert open_engine("onnx", folder / "tiny-64-first").logits(np.zeros((1, 64, 64), np.uint8)).shape == (1, 1)

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from model.__main__ import main
 from model.artifact import Interval, read_manifest, write_manifest
+from model.command import main
 from model.errors import ErrorCode, SteelsightError
 from model.image import decode
 from model.inspector import Inspector

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from model.__main__ import main
 from model.artifact import MANIFEST, read_manifest, verify, write_manifest
+from model.command import main
 from model.errors import ErrorCode, SteelsightError
 from model.inspector import Inspector
 from model.registry import Registry
@@ -233,7 +233,7 @@ class TestKeys:
 KILLED = """
 import os, signal, sys
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-from model.__main__ import main
+from model.command import main
 main(sys.argv[1:])
 """
 

@@ -296,7 +296,7 @@ def test_only_the_train_part_is_drawn_from(folder, tmp_path):
 
 
 def test_train_with_blends_and_pretraining(folder, tmp_path, capsys):
-    from training.__main__ import main
+    from training.command import main
 
     config = tmp_path / "experiment.toml"
     config.write_text(

@@ -12,7 +12,7 @@ from PIL import Image
 from model.artifact import read_manifest
 from model.image import decode
 from model.verdict import Thresholds
-from training.__main__ import main
+from training.command import main
 from training.compare import FIGURES, PAGE, compare, verdicts, write_comparison
 from training.config import Experiment
 from training.errors import DataFault

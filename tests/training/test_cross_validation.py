@@ -13,8 +13,8 @@ from model.artifact import read_manifest
 from model.engine import KerasEngine
 from model.registry import Registry
 from training import curves, report
-from training.__main__ import main
 from training.checkpoint import Checkpoint, Run
+from training.command import main
 from training.config import Experiment
 from training.cross_figures import cross_figures
 from training.cross_validation import LOGITS, OutOfFold, cross_validate, finished_folds, fold_checkpoint

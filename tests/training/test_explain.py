@@ -22,7 +22,7 @@ from model.feature_maps import Stage, Window
 from model.network import Block, NetworkConfig
 from model.registry import Registry
 from model.verdict import Thresholds
-from training.__main__ import main
+from training.command import main
 from training.errors import DataFault, UsageFault
 from training.explain import explain_image
 from training.explain.page import MAPS_SHOWN, render

@@ -19,15 +19,16 @@ import tensorflow as tf
 from model.artifact import Interval
 from model.image import decode
 from model.registry import Registry
-from training import __main__ as commands
-from training.__main__ import main
+from training import command
 from training.checkpoint import Checkpoint, Run
+from training.command import main
 from training.config import Experiment, SplitShares
 from training.identity import pixel_digest
 from training.outcome import Outcome
 from training.prepare import labelled_records
 from training.scan import fingerprint
 from training.split import split
+from training.terminal import tell_outcome
 
 SMALL = """
 epochs = {epochs}
@@ -176,7 +177,7 @@ def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp
     ],
 )
 def test_a_version_that_may_be_no_better_than_a_coin_is_warned_of(capsys, auroc, told):
-    commands._report(Outcome("v", 10, 5, {"auroc": auroc}, {}), as_json=False)
+    tell_outcome(Outcome("v", 10, 5, {"auroc": auroc}, {}), as_json=False)
     assert ("no better than by a coin" in capsys.readouterr().err) == told
 
 
@@ -300,7 +301,7 @@ def test_a_folder_without_enough_groups_is_a_fault_of_the_data(tmp_path, write_i
 )
 def test_a_lack_of_memory_is_one_line_that_says_what_takes_less(monkeypatch, capsys, ask, told):
     """A petabyte, which no machine has to give."""
-    monkeypatch.setattr(commands, "run_check", lambda arguments: ask())
+    monkeypatch.setattr(command, "run_check", lambda arguments: ask())
     assert main(["check", "anything"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {told}")

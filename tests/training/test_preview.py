@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from training import preview
-from training.__main__ import main
 from training.augment import augment
+from training.command import main
 from training.config import Augmentation, Experiment
 from training.contact_sheet import MARK, Picture, Row, contact_sheet
 from training.crops import CropSampler, Surface

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.__main__ import main
 from training.checks.files import column_findings
 from training.checks.report import summary, write_report
+from training.command import main
 from training.errors import DataFault
 from training.group_pattern import by_pattern
 from training.scan import fingerprint, scan, unread, unread_columns

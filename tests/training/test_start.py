@@ -13,8 +13,8 @@ from model.image import decode
 from model.network import Block, NetworkConfig, build
 from synthetic import synthesize
 from tests.conftest import TINY_NETWORK
-from training.__main__ import main
 from training.checkpoint import Run
+from training.command import main
 from training.config import Experiment
 from training.errors import DataFault, UsageFault
 from training.identity import pixel_digest

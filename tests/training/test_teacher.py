@@ -230,7 +230,7 @@ stride = 4
 
 
 def train(folder: Path, models: Path, tmp_path: Path, teacher: str, size: int = 64) -> int:
-    from training.__main__ import main
+    from training.command import main
 
     config = tmp_path / "experiment.toml"
     config.write_text(CONFIG.format(teacher=teacher, size=size))

@@ -18,9 +18,9 @@ import pytest
 from sqlalchemy import select, update
 
 from app import retention
+from app.appearing import PARTIAL, appearing
 from app.archive import open_archive
 from app.backup.contents import read_manifest
-from app.backup.staging import PARTIAL, appearing
 from app.backup.taking import LOST, take
 from app.backup.verifying import verify_backup
 from app.command import main

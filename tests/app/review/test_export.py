@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
+from app.appearing import PARTIAL
 from app.archive import Picture, open_archive
 from app.command import main
 from app.review.folder import MAX_FOLDER, Placing, entry, folder_name, group, mask, once
@@ -260,6 +261,34 @@ class TestExport:
         assert code == 1
         assert "there is no reviewed frame to export" in said
         assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+    def test_ctrl_c_is_one_line_and_leaves_nothing(self, plant, picture, tmp_path, capsys, monkeypatch):
+        plant.add(picture(1), "ok")
+
+        def pressed(*_):
+            raise KeyboardInterrupt
+
+        # Amid the writing; no signal hits that moment at will.
+        monkeypatch.setattr("app.review.command.sync_tree", pressed)
+        assert exported(plant, tmp_path / "data", capsys) == (130, "stopped\n")
+        assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+    def test_what_a_killed_one_left_is_removed_by_the_next(self, plant, picture, tmp_path, capsys):
+        plant.add(picture(1), "ok")
+        left = tmp_path / f".data.0{PARTIAL}"
+        left.mkdir()
+        assert exported(plant, tmp_path / "data", capsys)[0] == 0
+        assert not left.exists()
+
+    def test_others_may_read_it_where_the_umask_says_so(self, plant, picture, tmp_path, capsys):
+        """Whoever trains need not be who serves."""
+        plant.add(picture(1), "ok")
+        before = os.umask(0o022)
+        try:
+            exported(plant, tmp_path / "data", capsys)
+        finally:
+            os.umask(before)
+        assert (tmp_path / "data").stat().st_mode & 0o777 == 0o755
 
     def test_names_that_clients_chose_stay_inside(self, plant, picture, tmp_path, capsys):
         plant.add(

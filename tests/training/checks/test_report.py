@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.__main__ import main
 from training.checks.report import EXAMPLES, THUMBNAIL_PX
+from training.command import main
 
 HOSTILE = "a<script>alert('x')&amp;.png"
 

@@ -1,11 +1,13 @@
 """Ctrl-C comes when it is asked for, once at the end, and at once when it is meant twice."""
 
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from training.interrupt import Interruptions
+from model.interrupt import Interruptions, importing
 
 
 def press() -> None:
@@ -75,3 +77,27 @@ def test_another_thread_leaves_the_main_one_alone():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_while_a_command_is_imported_it_comes_after_that_and_is_one_line(capsys):
+    done = []
+    with pytest.raises(SystemExit) as stopped, importing():
+        press()
+        done.append("imported")
+    assert done == ["imported"]
+    assert (stopped.value.code, capsys.readouterr().err) == (130, "stopped\n")
+
+
+@pytest.mark.parametrize("package", ["app", "model", "training"])
+def test_no_command_ends_in_a_traceback_however_early_it_is_stopped(package):
+    # The interpreter tells of every module that it has imported: these come first of hundreds.
+    command = [sys.executable, "-X", "importtime", "-m", package, "--help"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        told = iter(process.stderr)
+        assert any(line.endswith(" model.interrupt\n") for line in told)
+        assert next(told)
+        process.send_signal(signal.SIGINT)
+        *imported, last = told
+        assert process.wait(30) == 130
+    assert last == "stopped\n"
+    assert all(line.startswith("import time:") for line in imported)

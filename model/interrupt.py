@@ -5,9 +5,14 @@ something else. Between two steps nothing is half done.
 """
 
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
+
+EXIT_INTERRUPTED = 130
 
 
 class Interruptions:
@@ -41,3 +46,17 @@ class Interruptions:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """For the imports of a command: Ctrl-C ends it as soon as they are done, as it does later, and not in a traceback.
+
+    A second one ends it at once.
+    """
+    try:
+        with Interruptions():
+            yield
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
