@@ -16,14 +16,15 @@ BAR = "{percentage:3.0f}% {remaining} left{postfix} {bar}"
 
 
 class Progress:
-    """Tells of a run. steps: batches of an epoch. The time left is reckoned from when this is made."""
+    """Tells of a run. steps: batches of an epoch. The time left is reckoned from when the first is fitted."""
 
     def __init__(self, state: State, epochs: int, steps: int, between_lines: float = SECONDS_BETWEEN_LINES) -> None:
         self._between_lines = between_lines
         self._state, self._epochs, self._steps = state, epochs, steps
         self._batches, self._first = steps * state.finished, steps * state.finished
         self._loss = float("nan")
-        self._begun = self._told = time.monotonic()
+        # In the first batch the network is compiled, which takes as long as hundreds of others.
+        self._told = self._compiled = time.monotonic()
         self._lines = not sys.stderr.isatty()
         self._bar = tqdm(total=steps * epochs, initial=self._batches, bar_format=BAR, disable=self._lines)
 
@@ -41,6 +42,8 @@ class Progress:
         self._bar.set_postfix_str(self._briefly(), refresh=False)
         self._bar.update()
         now = time.monotonic()
+        if self._batches == self._first + 1:
+            self._compiled = now
         if self._lines and now - self._told >= self._between_lines:
             self._told = now
             print(self, file=sys.stderr, flush=True)
@@ -52,9 +55,12 @@ class Progress:
 
     def __str__(self) -> str:
         total = self._steps * self._epochs
-        each = (time.monotonic() - self._begun) / max(1, self._batches - self._first)
-        left = tqdm.format_interval(each * (total - self._batches))
-        return f"batch {self._batches}/{total}, {self._figures()}, {left} left"
+        left, reckoned = total - self._batches, self._batches - self._first - 1
+        told = "?"
+        if reckoned > 0 or not left:
+            each = (time.monotonic() - self._compiled) / max(1, reckoned)
+            told = tqdm.format_interval(each * left)
+        return f"batch {self._batches}/{total}, {self._figures()}, {told} left"
 
     def _figures(self) -> str:
         number = -(-self._batches // self._steps)

@@ -8,6 +8,7 @@ from training.checkpoint import Checkpoint, State
 from training.classes import tile_kinds
 from training.config import Experiment
 from training.hard_negatives import HardTiles
+from training.keras_import import import_keras
 from training.places import Places
 from training.prepare import Prepared
 from training.split import Part
@@ -34,6 +35,7 @@ def fit_network(
     # Keras is imported here and not above, so that wrong usage and unusable data are told at once; and whole, for
     # half an import cannot be mended.
     with Interruptions():
+        import_keras()
         from training.fit import fit, trained_network
 
     network = experiment.resolved_network(prepared.classes)

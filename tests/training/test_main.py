@@ -73,6 +73,8 @@ def whole(folder, experiment, tmp_path_factory):
     config, models = experiment(6), tmp_path_factory.mktemp("whole") / "models"
     done = training("train", folder, "--config", config, "--models", models, "--seed", 3, "--activate", "--json")
     assert done.returncode == 0, done.stderr
+    # TensorFlow's own words of the machine.
+    assert "InitializeLog" not in done.stderr
     return config, models, json.loads(done.stdout.splitlines()[-1])
 
 
