@@ -263,14 +263,17 @@ def test_moved_defects_alone_cannot_pretrain_on_whole_images(folder, tmp_path, c
         (["fly"], 2, "invalid choice"),
     ],
 )
-def test_wrong_usage_is_one_clear_line(folder, tmp_path, arguments, exit_code, message):
-    given = [argument.format(data=folder) for argument in arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "STEELSIGHT_HOME": str(tmp_path / "home")}
-    done = training(*given, cwd=tmp_path, env=environment)
-    assert done.returncode == exit_code, done.stderr
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+def test_wrong_usage_is_one_clear_line(folder, tmp_path, monkeypatch, capsys, arguments, exit_code, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEELSIGHT_HOME", str(tmp_path / "home"))
+    try:
+        code = main([argument.format(data=folder) for argument in arguments])
+    except SystemExit as ended:
+        code = ended.code
+    told = capsys.readouterr()
+    assert code == exit_code, told.err
+    assert message in told.err.splitlines()[-1]
+    assert told.out == ""
     assert not list(tmp_path.rglob("run.json")), "wrong usage must not leave a run behind"
 
 
