@@ -18,7 +18,7 @@ from model.files import replace_text
 from training import galleries
 from training.class_figures import class_figures
 from training.errors import DataFault
-from training.evaluate import Examination, named_metrics, score_figures
+from training.evaluate import Examination
 from training.ranking import Labels, figures
 from training.report import MEANINGS, environment
 from training.resampling import Draws, Values, difference
@@ -101,7 +101,7 @@ def compare(a: Examination, b: Examination) -> Comparison:
     draws = Draws(names, a.seed)
     of_a, of_b = _in_draws(a, b, draws), _in_draws(b, a, draws)
     groups = min(each.scores.groups(label) for each in (a, b) for label in (each.tiles.defect, ~each.tiles.defect))
-    alone_a, alone_b = _metrics(a), _metrics(b)
+    alone_a, alone_b = a.metrics, b.metrics
     metrics = {}
     # A figure of classes is not defined where no tile shows a class that the versions know, and is then left out.
     for name in (name for name in of_a if all(name in found for found in (of_b, alone_a, alone_b))):
@@ -123,12 +123,6 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     page = environment().get_template("comparison.html")
     sections = _sections(comparison) if comparison.same_tiles else []
     replace_text(folder / PAGE, page.render(found=summary, meanings=MEANINGS, sections=sections) + "\n")
-
-
-def _metrics(examination: Examination) -> dict[str, Interval]:
-    """The figures of one version, with the intervals that its own report gives them."""
-    named, metrics = examination.named, score_figures(examination.scores, examination.seed)
-    return metrics | (named_metrics(named, examination.seed) if named else {})
 
 
 def _in_draws(one: Examination, other: Examination, draws: Draws) -> dict[str, Values]:

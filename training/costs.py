@@ -1,4 +1,8 @@
-"""Thresholds from what an escape, a false call and a look at the picture cost: cheapest on the threshold part."""
+"""What an escape, a false call and a look at the picture cost: the cheapest thresholds, and their cost elsewhere."""
+
+from collections.abc import Mapping
+from math import hypot
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +11,6 @@ from pydantic import Field
 from model.artifact import Interval, Record
 from model.tiling import Probabilities
 from model.verdict import Thresholds
-from training.errors import UsageFault
 from training.rates import rate
 from training.threshold import Groups, Labels, require_scored
 from training.wording import percent, percent_of, probability
@@ -15,7 +18,27 @@ from training.wording import percent, percent_of, probability
 Costs = npt.NDArray[np.float64]
 
 
-class CostThresholds(Record):
+class Prices(Record):
+    """What errors cost, in one unit, and how often they may be made.
+
+    escape_cost: of a defect tile passed as ok. overkill_cost: of an ok tile called a defect. review_cost: of a tile a
+    person looks at, who then decides right; None has no review. defect_share: of defect tiles on the line.
+    """
+
+    escape_cost: float = Field(gt=0)
+    overkill_cost: float = Field(gt=0)
+    review_cost: float | None = Field(None, gt=0)
+    defect_share: float = Field(gt=0, lt=1)
+
+    @classmethod
+    def of(cls, certificate: Mapping[str, Any]) -> Self | None:
+        """Those that thresholds were chosen by, as `CostThresholds` in a manifest keeps them; None if by none."""
+        if "escape_cost" not in certificate:
+            return None
+        return cls(**{name: certificate[name] for name in Prices.model_fields})
+
+
+class CostThresholds(Prices):
     """The cheapest thresholds. They promise nothing about escapes: the rates are those of the tiles at hand.
 
     cost: mean cost of a tile with them, in the unit of the costs; cost_passing_all, cost_calling_all: with everything
@@ -24,10 +47,6 @@ class CostThresholds(Record):
     """
 
     thresholds: Thresholds
-    escape_cost: float = Field(gt=0)
-    overkill_cost: float = Field(gt=0)
-    review_cost: float | None
-    defect_share: float = Field(gt=0, lt=1)
     stated: bool
     cost: float
     cost_passing_all: float
@@ -39,37 +58,28 @@ class CostThresholds(Record):
 
 
 def from_costs(
-    probabilities: Probabilities,
-    defect: Labels,
-    group: Groups,
-    escape_cost: float,
-    overkill_cost: float,
-    *,
-    review_cost: float | None = None,
-    defect_share: float | None = None,
+    probabilities: Probabilities, defect: Labels, group: Groups, prices: Prices, *, stated: bool = True
 ) -> CostThresholds:
     """The thresholds with the smallest mean cost of a tile; of equally cheap ones the most cautious.
 
-    probabilities, defect, group: of shape (n,), tiles that nothing was fitted on. escape_cost: of a defect tile passed
-    as ok. overkill_cost: of an ok tile called a defect. review_cost: of a tile a person looks at, who then decides
-    right; None has no review, and both thresholds are one. defect_share: of defect tiles on the line; None
-    takes the share of the data, which is mostly far too large, because defects are collected.
+    probabilities, defect, group: of shape (n,), tiles that nothing was fitted on. Without a review both thresholds are
+    one. stated: whether the plant named the share of defects, or it is that of these tiles.
 
     The costs are counted, not computed from probabilities, so that miscalibration does not move the choice. For true
     probabilities p it is the textbook one: review where p * escape_cost exceeds review_cost (Elkan 2001).
 
-    Raises `UsageFault` on a cost or share out of range, `DataFault` as `certify` does.
+    Raises `DataFault` as `certify` does.
 
     >>> p, coils = np.linspace(0.005, 0.995, 100), np.arange(100).astype(str)
-    >>> dear = from_costs(p, np.arange(100) % 10 < np.arange(100) / 10, coils, escape_cost=9, overkill_cost=1)
-    >>> dear.thresholds.review < 0.2
+    >>> prices = Prices(escape_cost=9, overkill_cost=1, defect_share=0.45)
+    >>> from_costs(p, np.arange(100) % 10 < np.arange(100) / 10, coils, prices).thresholds.review < 0.2
     True
     """
-    _require_costs(escape_cost, overkill_cost, review_cost, defect_share)
     require_scored(probabilities, defect)
-    share = float(defect.mean()) if defect_share is None else defect_share
+    share, review_cost = prices.defect_share, prices.review_cost
     weight = np.where(defect, share / defect.sum(), (1 - share) / (~defect).sum())
-    escapes, overkill = np.where(defect, weight * escape_cost, 0), np.where(defect, 0, weight * overkill_cost)
+    escapes = np.where(defect, weight * prices.escape_cost, 0)
+    overkill = np.where(defect, 0, weight * prices.overkill_cost)
     candidates = _candidates(probabilities)
     below = _summed_below(probabilities, escapes, candidates)
     above = float(overkill.sum()) - _summed_below(probabilities, overkill, candidates)
@@ -81,21 +91,59 @@ def from_costs(
         review, defect_at, cost = _cheapest_pair(below - reviewed, above + reviewed)
     thresholds = Thresholds(review=float(candidates[review]), defect=float(candidates[defect_at]))
     found = CostThresholds(
+        **prices.model_dump(),
         thresholds=thresholds,
-        escape_cost=escape_cost,
-        overkill_cost=overkill_cost,
-        review_cost=review_cost,
-        defect_share=share,
-        stated=defect_share is not None,
+        stated=stated,
         cost=cost,
-        cost_passing_all=share * escape_cost,
-        cost_calling_all=(1 - share) * overkill_cost,
+        cost_passing_all=share * prices.escape_cost,
+        cost_calling_all=(1 - share) * prices.overkill_cost,
         escape_rate=rate(probabilities[defect] < thresholds.review, group[defect]),
         overkill=rate(probabilities[~defect] >= thresholds.review, group[~defect]),
         overkill_defect=rate(probabilities[~defect] >= thresholds.defect, group[~defect]),
         sentence="",
     )
     return found.model_copy(update={"sentence": _sentence(found)})
+
+
+def cost_per_tile(verdict: npt.NDArray[np.intp], defect: Labels, group: Groups, prices: Prices) -> Interval:
+    """Mean cost of a tile on the line, with its 95 % interval, from verdicts on tiles that chose no threshold.
+
+    verdict: 0 ok, 1 review, 2 defect; defect, group: all of shape (n,); both labels must occur. The share of defects on
+    the line is taken as known.
+
+    The cost is a sum of weighted rates, and its interval comes from theirs: those of the same tiles may all be off
+    to the same side, so that their distances add up; defects and ok tiles are off by themselves, so that squares do
+    (Zou and Donner 2008, Statistics in Medicine 27, 1693-1702).
+
+    >>> verdict, defect, coils = np.repeat([0, 2], 100), np.repeat([False, True], 100), np.arange(200).astype(str)
+    >>> prices = Prices(escape_cost=9, overkill_cost=1, defect_share=0.1)
+    >>> found = cost_per_tile(verdict, defect, coils, prices)
+    >>> found.low, found.value, round(found.high, 3)
+    (0.0, 0.0, 0.046)
+    """
+    review, share = prices.review_cost or 0.0, prices.defect_share
+
+    def of_rate(weight: float, hit: npt.NDArray[np.bool_], of: Labels) -> tuple[float, float, float]:
+        """What a rate costs, and how far that may be too little and too much."""
+        found = rate(hit[of], group[of])
+        assert found.low is not None
+        assert found.high is not None
+        reaches = weight * (found.high - found.value), weight * (found.value - found.low)
+        return weight * found.value, *(reaches if weight >= 0 else (-reaches[1], -reaches[0]))
+
+    sides = [
+        (share, prices.escape_cost, defect, verdict < 1, verdict < 2),
+        (1 - share, prices.overkill_cost, ~defect, verdict >= 2, verdict >= 1),
+    ]
+    costs, above, below = zip(
+        *(
+            np.add(of_rate(weight * (dear - review), wrong, of), of_rate(weight * review, wrong_or_looked_at, of))
+            for weight, dear, of, wrong, wrong_or_looked_at in sides
+        ),
+        strict=True,
+    )
+    cost = float(sum(costs))
+    return Interval(value=cost, low=max(0.0, cost - hypot(*below)), high=cost + hypot(*above))
 
 
 def _candidates(probabilities: Probabilities) -> Probabilities:
@@ -119,17 +167,6 @@ def _cheapest_pair(review: Costs, defect: Costs) -> tuple[int, int, float]:
     return i, j, float(review[i] + defect[j])
 
 
-def _require_costs(
-    escape_cost: float, overkill_cost: float, review_cost: float | None, defect_share: float | None
-) -> None:
-    costs = {"escape_cost": escape_cost, "overkill_cost": overkill_cost, "review_cost": review_cost}
-    for name, cost in costs.items():
-        if cost is not None and not 0 < cost < np.inf:
-            raise UsageFault(f"{name} must be a positive number; received {cost}")
-    if defect_share is not None and not 0 < defect_share < 1:
-        raise UsageFault(f"defect_share is a share between 0 and 1, such as 0.001; received {defect_share}")
-
-
 def _sentence(found: CostThresholds) -> str:
     review, defect = probability(found.thresholds.review), probability(found.thresholds.defect)
     share = f"{percent(found.defect_share)} defect tiles "
@@ -138,8 +175,8 @@ def _sentence(found: CostThresholds) -> str:
     )
     return (
         f"The cheapest thresholds, with {share}: review from {review} and defect from {defect} cost {found.cost:.4g} a "
-        "tile on average, on the tiles that chose them and so more on others; passing everything would cost "
-        f"{found.cost_passing_all:.4g}, calling everything a defect {found.cost_calling_all:.4g}. Of the tiles at hand "
-        f"{percent_of(found.escape_rate)} of the defects escape and {percent_of(found.overkill)} of the ok tiles are "
-        "called. Nothing is certified about escapes."
+        "tile on average, on the tiles that chose them and so more on others (cost_per_tile); passing everything would "
+        f"cost {found.cost_passing_all:.4g}, calling everything a defect {found.cost_calling_all:.4g}. Of the tiles at "
+        f"hand {percent_of(found.escape_rate)} of the defects escape and {percent_of(found.overkill)} of the ok tiles "
+        "are called. Nothing is certified about escapes."
     )

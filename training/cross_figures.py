@@ -21,9 +21,10 @@ from model.verdict import Thresholds
 from training.calibrate import fit_calibrator
 from training.class_figures import Named
 from training.config import Experiment
+from training.costs import Prices
 from training.cross_validation import OutOfFold
 from training.evaluate import confusion, named_metrics, score_figures
-from training.operating_point import operating_point
+from training.operating_point import operating_point, prices
 from training.outcome import Outcome
 from training.ranking import Labels, Scores
 from training.resampling import Values
@@ -96,12 +97,16 @@ class CrossFigures:
 
 @dataclass(frozen=True)
 class _Judged:
-    """The tiles, each by the calibrator and thresholds of the other folds, which are (n, 2)."""
+    """The tiles, each by the calibrator and thresholds of the other folds, which are (n, 2).
+
+    prices: what the thresholds were chosen by, if by costs.
+    """
 
     calibrators: tuple[Calibrator, ...]
     probabilities: Probabilities
     thresholds: Values
     class_probabilities: Probabilities | None
+    prices: Prices | None = None
 
 
 def cross_figures(found: OutOfFold, experiment: Experiment) -> CrossFigures:
@@ -178,7 +183,7 @@ def _judge(found: OutOfFold, experiment: Experiment) -> _Judged:
         if of_classes is not None:
             of_classes[inside] = calibrator.class_probabilities(found.logits[inside])
         calibrators.append(calibrator)
-    return _Judged(tuple(calibrators), probabilities, levels, of_classes)
+    return _Judged(tuple(calibrators), probabilities, levels, of_classes, prices(experiment, defect))
 
 
 def _uncalibrated(found: OutOfFold) -> _Judged:
@@ -197,7 +202,7 @@ def _figures(found: OutOfFold, judged: _Judged, chosen: Labels, seed: int) -> di
 
 def _scores(found: OutOfFold, judged: _Judged, chosen: Labels) -> Scores:
     tiles = found.tiles
-    told = judged.probabilities[chosen], tiles.group[chosen], NOBODYS, judged.thresholds[chosen]
+    told = judged.probabilities[chosen], tiles.group[chosen], NOBODYS, judged.thresholds[chosen], judged.prices
     return Scores(tiles.defect[chosen], *told)
 
 

@@ -7,6 +7,7 @@ whole groups, and on groups where groups are counted.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from model.tiling import Probabilities
 from model.verdict import Thresholds
 from training.class_figures import Named, class_figures
 from training.classes import Kinds, tile_kinds
+from training.costs import Prices, cost_per_tile
 from training.dataset import TileSet
 from training.ranking import FALSE_CALLS, RECALLS, Labels, Scores, detection
 from training.rates import rate
@@ -81,7 +83,14 @@ class Examination:
     def scores(self) -> Scores:
         """The labels, probabilities and verdicts, without the pixels."""
         own = self.out_of_fold.thresholds if self.out_of_fold else None
-        return Scores(self.tiles.defect, self.probabilities, self.tiles.group, self.manifest.thresholds, own)
+        prices = Prices.of(self.manifest.training.get("thresholds", {}))
+        return Scores(self.tiles.defect, self.probabilities, self.tiles.group, self.manifest.thresholds, own, prices)
+
+    @cached_property
+    def metrics(self) -> dict[str, Interval]:
+        """All figures by name."""
+        found = score_figures(self.scores, self.seed)
+        return found | (named_metrics(self.named, self.seed) if self.named else {})
 
     @property
     def defect_class(self) -> npt.NDArray[np.str_]:
@@ -145,7 +154,7 @@ def evaluate(
 
 def score_figures(scores: Scores, seed: int) -> dict[str, Interval]:
     """`evaluate` of what was said of the tiles, each at the thresholds that judge it."""
-    defect, group, verdict = scores.defect, scores.group, scores.verdict
+    defect, group, verdict, prices = scores.defect, scores.group, scores.verdict, scores.prices
     (found,) = rows(scores, {"all": defect}, Draws.of(group, seed))
     return {
         **found.metrics,
@@ -154,6 +163,7 @@ def score_figures(scores: Scores, seed: int) -> dict[str, Interval]:
         "groups_with_escape": _groups_with(scores, defect, verdict < 1),
         "groups_with_overkill": _groups_with(scores, ~defect, verdict >= 1),
         "expected_calibration_error": reliability(scores.probabilities, defect, group, seed).error,
+        **({"cost_per_tile": cost_per_tile(verdict, defect, group, prices)} if prices else {}),
     }
 
 

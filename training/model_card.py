@@ -127,7 +127,8 @@ def _folds(crossed: Mapping[str, Any]) -> list[str]:
 
 def _figures(found: Mapping[str, Any]) -> str:
     lines = ["## Figures", "| figure | value | 95 % interval |", "|---|---|---|"]
-    lines += [f"| {cell(name)} | {figure(each['value'])} | {_span(each)} |" for name, each in found["metrics"].items()]
+    for name, each in found["metrics"].items():
+        lines.append(f"| {cell(name)} | {figure(each['value'], name)} | {_span(each, name)} |")
     lines += [
         "",
         "Counted over tiles; intervals over groups.",
@@ -211,7 +212,7 @@ def _upper_without_escape(groups: int) -> float:
     return float(1 - 0.05 ** (1 / max(groups, 1)))
 
 
-def _span(interval: Mapping[str, Any]) -> str:
+def _span(interval: Mapping[str, Any], name: str = "") -> str:
     if interval["low"] is None:
         return "too few groups"
-    return f"{figure(interval['low'])} to {figure(interval['high'])}"
+    return f"{figure(interval['low'], name)} to {figure(interval['high'], name)}"

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from model.tiling import Probabilities
 from model.verdict import Thresholds
 from training.config import Experiment
-from training.costs import from_costs
+from training.costs import Prices, from_costs
 from training.scan import Record
-from training.threshold import Groups, Labels, certify, from_overkill, groups_needed
+from training.threshold import Groups, Labels, certify, from_overkill, groups_needed, require_scored
 from training.wording import percent
 
 UNSTATED = (
@@ -48,6 +48,22 @@ def tell_uncertifiable(experiment: Experiment, records: Sequence[Record]) -> Non
         )
 
 
+def prices(experiment: Experiment, defect: Labels) -> Prices | None:
+    """What errors cost where that is to choose the thresholds.
+
+    defect: of both labels; its share stands for that on the line where none is stated, mostly far too large, because
+    defects are collected.
+    """
+    if experiment.escape_cost is None or experiment.overkill_cost is None:
+        return None
+    return Prices(
+        escape_cost=experiment.escape_cost,
+        overkill_cost=experiment.overkill_cost,
+        review_cost=experiment.review_cost,
+        defect_share=experiment.line_defect_share or float(defect.mean()),
+    )
+
+
 def operating_point(
     probabilities: Probabilities, defect: Labels, group: Groups, frame: npt.NDArray[np.intp], experiment: Experiment
 ) -> tuple[Thresholds, dict[str, Any]]:
@@ -63,16 +79,9 @@ def operating_point(
             probabilities, defect, group, *budget, escape_of=experiment.escape_of, frame=frame, part=part
         )
         return certified.thresholds, certified.model_dump(mode="json")
-    if experiment.escape_cost is not None and experiment.overkill_cost is not None:
-        cheapest = from_costs(
-            probabilities,
-            defect,
-            group,
-            experiment.escape_cost,
-            experiment.overkill_cost,
-            review_cost=experiment.review_cost,
-            defect_share=experiment.line_defect_share,
-        )
+    require_scored(probabilities, defect)
+    if found := prices(experiment, defect):
+        cheapest = from_costs(probabilities, defect, group, found, stated=experiment.line_defect_share is not None)
         return cheapest.thresholds, cheapest.model_dump(mode="json")
     thresholds = from_overkill(probabilities, defect)
     review, as_defect = (

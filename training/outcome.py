@@ -1,15 +1,10 @@
 """A version's figures on labelled tiles, as the command line tells them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from model.artifact import Interval
-from model.tiling import Probabilities
-from model.verdict import Thresholds
-from training.class_figures import Named
-from training.dataset import TileSet
-from training.evaluate import confusion, named_metrics, score_figures
-from training.ranking import Scores
+from training.evaluate import Examination, confusion
 
 
 @dataclass(frozen=True)
@@ -30,6 +25,20 @@ class Outcome:
     cross_validation: dict[str, Any] | None = None
     known_groups: int | None = 0
 
+    @classmethod
+    def of(cls, examination: Examination) -> Self:
+        """The figures of a version on labelled tiles."""
+        named = examination.named
+        return cls(
+            version=examination.manifest.version,
+            tiles=len(examination.tiles),
+            groups=examination.tiles.groups,
+            metrics=examination.metrics,
+            confusion=confusion(examination.scores),
+            class_confusion=named.confusion() if named else None,
+            known_groups=examination.known_groups,
+        )
+
     def summary(self) -> dict[str, Any]:
         """The JSON line that `--json` ends with."""
         optional = {"class_confusion": self.class_confusion, "cross_validation": self.cross_validation}
@@ -42,23 +51,3 @@ class Outcome:
             "known_groups": self.known_groups,
             **{name: found for name, found in optional.items() if found is not None},
         }
-
-
-def measure(
-    version: str,
-    tiles: TileSet,
-    probabilities: Probabilities,
-    thresholds: Thresholds,
-    seed: int,
-    named: Named | None = None,
-) -> Outcome:
-    """Figures of a version on labelled tiles. named: which class was named for them, if it tells classes apart."""
-    scores = Scores(tiles.defect, probabilities, tiles.group, thresholds)
-    return Outcome(
-        version=version,
-        tiles=len(tiles),
-        groups=tiles.groups,
-        metrics=score_figures(scores, seed) | (named_metrics(named, seed) if named else {}),
-        confusion=confusion(scores),
-        class_confusion=named.confusion() if named else None,
-    )

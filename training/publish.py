@@ -28,7 +28,7 @@ from training.errors import DataFault
 from training.evaluate import Examination, OutOfFoldFigures
 from training.labelled_folder import groups_used
 from training.operating_point import operating_point
-from training.outcome import Outcome, measure
+from training.outcome import Outcome
 from training.precisions import Measured, measure_precisions
 from training.prepare import Prepared
 from training.report import write_report
@@ -100,7 +100,7 @@ def publish(
             seed=experiment.seed,
             class_probabilities=inspector.class_probabilities(of_test),
         )
-        outcome = measure(run.version, test, probabilities, thresholds, experiment.seed, examination.named)
+        outcome = Outcome.of(examination)
         _write(folder, examination, outcome)
     _tell(fitted, certificate)
     return outcome

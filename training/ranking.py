@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from model.tiling import Probabilities
 from model.verdict import Thresholds
+from training.costs import Prices
 from training.reliability import equal_mass_bins
 from training.resampling import Draws, Values
 
@@ -23,7 +24,7 @@ class Scores:
     """What a version said of labelled tiles, all arrays of shape (n,); both labels must occur.
 
     own_thresholds: review and defect of each tile, (n, 2), where not all are judged by the same; then `thresholds`,
-    which are the version's, judge none of them.
+    which are the version's, judge none of them. prices: what the thresholds were chosen by, if by costs.
     """
 
     defect: Labels
@@ -31,6 +32,7 @@ class Scores:
     group: npt.NDArray[np.str_]
     thresholds: Thresholds
     own_thresholds: Values | None = None
+    prices: Prices | None = None
 
     @property
     def verdict(self) -> npt.NDArray[np.intp]:

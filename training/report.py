@@ -25,14 +25,12 @@ from training.evaluate import (
     by_size,
     class_rows,
     confusion,
-    named_metrics,
-    score_figures,
 )
 from training.model_card import model_card
 from training.reliability import Reliability, reliability
 from training.resampling import Draws
 from training.robustness import robustness
-from training.wording import figure, percent, probability, words
+from training.wording import COST, figure, percent, probability, words
 
 PAGE, FIGURES, CARD = "report.html", "report.json", "model-card.md"
 # Groups without errors fill a page and say nothing; the JSON lists every group.
@@ -56,6 +54,7 @@ MEANINGS = {
     "class_accuracy": "share of tiles whose most probable class is the right one, ok among them",
     "balanced_class_accuracy": "mean over the classes of the share of their tiles that is named rightly",
     "defect_class_accuracy": "share of defect tiles whose most probable defect class is the right one",
+    "cost_per_tile": "mean cost of a tile, for the costs and the share of defects that chose the thresholds",
     "expected_calibration_error": "how far told probabilities lie from the shares of defects found, on average",
 }
 
@@ -81,14 +80,12 @@ def examine(examination: Examination) -> dict[str, Any]:
     scores, tiles = examination.scores, examination.tiles
     draws = Draws.of(scores.group, examination.seed)
     named = examination.named
-    metrics = score_figures(scores, examination.seed)
-    metrics |= named_metrics(named, examination.seed) if named else {}
     hardness = robustness(tiles.tiles, scores, examination.rescore, examination.seed)
     return {
         "version": examination.manifest.version,
         "tiles": len(tiles),
         "groups": tiles.groups,
-        "metrics": _plain(metrics),
+        "metrics": _plain(examination.metrics),
         "data": examination.data,
         "defect_tiles": int(tiles.defect.sum()),
         "faults": examination.manifest.data.get("faults", []),
@@ -145,6 +142,7 @@ def _page(examination: Examination, found: Mapping[str, Any]) -> str:
             manifest=manifest,
             created=manifest.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             meanings=MEANINGS,
+            cost=COST,
             pictures=pictures,
             galleries=galleries_shown,
             learning=curves.learning_picture(manifest.training.get("history", ()), manifest.training.get("best_epoch")),

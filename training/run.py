@@ -19,7 +19,7 @@ from training.dataset import choose_fit
 from training.errors import DataFault
 from training.evaluate import Examination
 from training.labelled_folder import LabelledFolder
-from training.outcome import Outcome, measure
+from training.outcome import Outcome
 from training.prepare import (
     cut_all,
     prepare,
@@ -86,15 +86,7 @@ def evaluate_version(
     _tell_known(examination)
     if report:
         write_report(report, examination)
-    outcome = measure(
-        version,
-        examination.tiles,
-        examination.probabilities,
-        examination.manifest.thresholds,
-        examination.seed,
-        examination.named,
-    )
-    return replace(outcome, known_groups=examination.known_groups)
+    return Outcome.of(examination)
 
 
 def compare_versions(a: str, b: str, data: Path, models: Path, *, unseen: bool = False) -> Comparison:

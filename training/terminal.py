@@ -35,9 +35,9 @@ def tell_outcome(outcome: Outcome, as_json: bool) -> None:
     """The figures, and on stdout the version or the outcome as JSON."""
     print(f"on {outcome.tiles} tiles of {outcome.groups} groups:", file=sys.stderr)
     for name, interval in outcome.metrics.items():
-        limits = [figure(end) for end in (interval.low, interval.high) if end is not None]
+        limits = [figure(end, name) for end in (interval.low, interval.high) if end is not None]
         span = f"  ({' to '.join(limits)})" if limits else ""
-        print(f"{name:>27}: {figure(interval.value)}{span}", file=sys.stderr)
+        print(f"{name:>27}: {figure(interval.value, name)}{span}", file=sys.stderr)
     auroc = outcome.metrics.get("auroc")
     if auroc and (auroc.value if auroc.low is None else auroc.low) <= CHANCE:
         say(

@@ -4,14 +4,22 @@ from model.artifact import Interval
 
 # What lies nearer to 0 or 1 is the end of an interval, or of more tiles than anybody has.
 MOST_DECIMALS = 6
+# The one figure that is no share.
+COST = "cost_per_tile"
 
 
-def figure(value: float) -> str:
+def figure(value: float, name: str = "") -> str:
     """A figure with three decimals; a share with as many more, up to six, as it takes to be neither 0 nor 1.
+
+    name: its key; a cost, whose unit may be anything, has four digits that count.
 
     >>> [figure(value) for value in (0.25, 0.00042, 0.99996, 0.0, 1.0, 2e-16)]
     ['0.250', '0.0004', '0.99996', '0.000', '1.000', '0.000']
+    >>> figure(0.00123456, "cost_per_tile"), figure(1234.56, "cost_per_tile")
+    ('0.001235', '1235')
     """
+    if name == COST:
+        return f"{value:.4g}"
     near, decimals = round(value, MOST_DECIMALS), 3
     while 0 < near < 1 and float(f"{near:.{decimals}f}") in {0.0, 1.0}:
         decimals += 1

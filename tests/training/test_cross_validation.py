@@ -257,6 +257,13 @@ class TestCrossFigures:
             assert figures.metrics[name].value == pytest.approx(float((tiles * rates).sum() / tiles.sum()))
         assert sum(sum(row.values()) for row in figures.confusion.values()) == 540
 
+    def test_the_cost_is_that_of_tiles_that_did_not_choose_the_thresholds(self, found, figures):
+        costs = {"escape_cost": 20.0, "overkill_cost": 3.0, "line_defect_share": 0.02}
+        metrics = cross_figures(found, SMALL.model_copy(update=costs)).metrics
+        escaped, called = (metrics[name].value for name in ("escape_rate", "overkill_rate_at_defect"))
+        assert metrics["cost_per_tile"].value == pytest.approx(0.02 * 20 * escaped + 0.98 * 3 * called)
+        assert "cost_per_tile" not in figures.metrics
+
     def test_probabilities_out_of_fold_are_true(self, figures):
         assert figures.metrics["expected_calibration_error"].value < 0.05
 

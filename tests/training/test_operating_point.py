@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.config import load_experiment
-from training.costs import from_costs
+from training.costs import Prices, from_costs
 from training.errors import UsageFault
 from training.operating_point import operating_point, tell_uncertifiable
 from training.scan import Record
@@ -60,7 +60,8 @@ def test_a_budget_of_frames_or_surfaces_is_certified_as_such(scored, escape_of):
 def test_costs_are_minimised_for_the_line_and_the_record_says_so(scored):
     wish = {"escape_cost": 50, "overkill_cost": 2, "review_cost": 0.5, "line_defect_share": 0.01}
     thresholds, said = operating_point(*scored, FRAME, load_experiment(None, wish))
-    assert thresholds == from_costs(*scored, 50, 2, review_cost=0.5, defect_share=0.01).thresholds
+    prices = Prices(escape_cost=50, overkill_cost=2, review_cost=0.5, defect_share=0.01)
+    assert thresholds == from_costs(*scored, prices).thresholds
     assert said["stated"]
     assert "1 % defect tiles on the line" in said["sentence"]
     assert "Nothing is certified about escapes" in said["sentence"]

@@ -101,6 +101,23 @@ def test_the_page_shows_every_figure_class_and_change(report):
     assert "Learning curves" in page
 
 
+def test_thresholds_from_costs_are_told_with_what_they_cost_here(examination, tmp_path):
+    prices = {"escape_cost": 9000.0, "overkill_cost": 1000.0, "review_cost": None, "defect_share": 0.01}
+    training = examination.manifest.training | {"thresholds": prices}
+    manifest = examination.manifest.model_copy(update={"training": training})
+    write_report(tmp_path, replace(examination, manifest=manifest))
+    metrics = json.loads((tmp_path / FIGURES).read_text())["metrics"]
+    escaped, called = (metrics[name]["value"] for name in ("escape_rate", "overkill_rate_at_defect"))
+    cost = metrics["cost_per_tile"]
+    assert cost["value"] == pytest.approx(0.01 * 9000 * escaped + 0.99 * 1000 * called)
+    # No share: it has digits that count and no place on a bar from 0 to 1.
+    told = f"{cost['value']:.4g}"
+    assert re.search(
+        rf"<td>cost per tile</td><td>{told}</td><td>\s*<small>[^<]+</small>\s*</td>", (tmp_path / PAGE).read_text()
+    )
+    assert f"| cost\\_per\\_tile | {told} | {cost['low']:.4g} to {cost['high']:.4g} |" in (tmp_path / CARD).read_text()
+
+
 @pytest.mark.parametrize(("medium", "width_px"), [("print", PAPER_PX), ("screen", 1000)])
 def test_no_column_lies_beyond_the_page(chromium, naming, tmp_path, medium, width_px):
     """Nor does a long name push one there; the escape rate is the last column."""
