@@ -188,7 +188,9 @@ def _rows(table: Path) -> Iterator["csv.DictReader[str]"]:
     """Its rows, the contract's columns as the contract spells them. Raises `DataFault`, also while they are read."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, strict=True, delimiter=_delimiter(header))
             spelled = [_spelled(name) for name in reader.fieldnames or ()]
             twice = [name for name in COLUMNS if spelled.count(name) > 1]
             if twice:
@@ -197,6 +199,18 @@ def _rows(table: Path) -> Iterator["csv.DictReader[str]"]:
             yield reader
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataFault(f"{table} cannot be read as UTF-8 comma-separated values: {error}") from error
+
+
+def _delimiter(header: str) -> str:
+    r"""What stands between columns: a comma, or what spreadsheets write where a comma stands in numbers.
+
+    >>> _delimiter("file,label;x"), _delimiter("\"File\"; Label ;group"), _delimiter("file\tlabel")
+    (',', ';', '\t')
+    """
+    for delimiter in ",;\t":
+        if {"file", "label"} <= {_spelled(name.strip().strip('"')) for name in header.split(delimiter)}:
+            return delimiter
+    return ","
 
 
 def _spelled(name: str) -> str:
@@ -210,7 +224,11 @@ def _spelled(name: str) -> str:
 
 
 def _from_row(data: Path, table: Path, line: int, row: dict[str, str], masks: dict[str, Path]) -> Record:
-    file = PurePosixPath((row["file"] or "").strip())
+    named = (row["file"] or "").strip()
+    # A name may hold a backslash here, and a program elsewhere may have meant a folder by it.
+    if "\\" in named and not _is_file(data / named):
+        named = named.replace("\\", "/")
+    file = PurePosixPath(named)
     if file.is_absolute() or ".." in file.parts or not file.name:
         raise DataFault(f"{table} line {line}: file {row['file']!r} is not a path inside the data folder")
     path = data / file
@@ -218,13 +236,14 @@ def _from_row(data: Path, table: Path, line: int, row: dict[str, str], masks: di
         raise DataFault(f"{table} line {line}: there is no file {path}")
     group = (row.get("group") or "").strip() or None
     defect_type = (row.get("defect_type") or "").strip() or "defect"
-    match (row["label"] or "").strip():
+    label = (row["label"] or "").strip()
+    match label.lower():
         case "ok":
             return _record(file, path, "ok", NO_DEFECT, group, masks)
         case "defect":
             return _record(file, path, "defect", _defect_type(defect_type, f"{table} line {line}"), group, masks)
-        case other:
-            raise DataFault(f"{table} line {line}: label {other!r} is neither `ok` nor `defect`")
+        case _:
+            raise DataFault(f"{table} line {line}: label {label!r} is neither `ok` nor `defect`")
 
 
 def _defect_type(name: str, where: str) -> str:

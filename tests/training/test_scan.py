@@ -26,6 +26,37 @@ def test_columns_are_known_whatever_their_case(tmp_path, write_image, header):
     assert unread_columns(tmp_path) == []
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_what_a_spreadsheet_writes_is_read(tmp_path, write_image, delimiter):
+    """Another delimiter, its mark of Unicode, quotes, labels with a capital, and the paths of another system."""
+    write_image(tmp_path / "ok/1.png", 1)
+    write_image(tmp_path / "defect/pit, deep/2.png", 2)
+    rows = [
+        ["File", "Label", "Defect Type", "Group"],
+        ["ok\\1.png", "Ok", "", "007"],
+        [r'"defect\pit, deep\2.png"', "DEFECT", '"pit, deep"', "008"],
+    ]
+    text = "".join(delimiter.join(row) + "\r\n" for row in rows)
+    (tmp_path / "labels.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    told = [(record.file, record.label, record.defect_type, record.group) for record in scan(tmp_path)]
+    assert told == [("defect/pit, deep/2.png", "defect", "pit, deep", "008"), ("ok/1.png", "ok", "none", "007")]
+
+
+def test_a_name_with_a_backslash_is_that_name(tmp_path, write_image):
+    write_image(tmp_path / "ok/a\\b.png", 1)
+    write_image(tmp_path / "ok/a/b.png", 2)
+    (tmp_path / "labels.csv").write_text("file,label\nok/a\\b.png,ok\n")
+    assert "ok/a\\b.png" in {record.file for record in scan(tmp_path)}
+
+
+@pytest.mark.parametrize("named", [r"..\ok\1.png", r"\ok\1.png", r"ok\..\..\1.png"])
+def test_backslashes_lead_out_of_no_folder(tmp_path, write_image, named):
+    write_image(tmp_path / "data/ok/1.png", 1)
+    (tmp_path / "data/labels.csv").write_text(f"file,label\n{named},ok\n")
+    with pytest.raises(DataFault, match="is not a path inside the data folder"):
+        scan(tmp_path / "data")
+
+
 def test_a_column_given_twice_is_refused(tmp_path, write_image):
     write_image(tmp_path / "ok/a.png", np.zeros((8, 8), np.uint8))
     (tmp_path / "labels.csv").write_text("file,label,group,Group\nok/a.png,ok,7,8\n")
