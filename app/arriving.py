@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
+from app.complaints import echo
 from app.metrics import Drop, Metrics
 from app.refusals import Refusal, ServiceCode
 from app.settings import Settings
@@ -88,8 +89,13 @@ async def read_bytes(
 
     most: bytes. seconds: in which it must be there. accepted: what to send, for whoever sent nothing. arriving: the
     others that it shares memory with; None for one so small that it does not count.
-    Raises `Refusal` (body_too_large, body_timeout, overloaded), `SteelsightError` (body_empty), and ClientDisconnect.
+    Raises `Refusal` (content_type_unsupported, body_too_large, body_timeout, overloaded), `SteelsightError`
+    (body_empty), and ClientDisconnect.
     """
+    # Whoever may send compressed bodies may send one that fills the memory.
+    if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        message = f"received the Content-Encoding {echo(encoding)}; send the body as it is"
+        raise Refusal(ServiceCode.CONTENT_TYPE_UNSUPPORTED, message)
     if int(request.headers.get("content-length", 0)) > most:
         raise _too_large(most)
     body = _Body()

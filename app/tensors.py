@@ -68,7 +68,7 @@ class Head(_Part):
     id: str | None = Field(None, max_length=1024)
     parameters: RequestParameters = RequestParameters()
     inputs: tuple[InputTensor] = Field(description="Exactly one: `image`.")
-    outputs: tuple[()] | tuple[RequestedOutput] = ()
+    outputs: tuple[RequestedOutput, ...] = Field((), max_length=1, description="`defect_probability`, or nothing.")
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def now() -> datetime:
     status_code=201,
     responses={
         200: {"model": SummaryReply, "description": "It was known already."},
-        **problems(400, 408, 413, 422, 503),
+        **problems(400, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         "requestBody": {

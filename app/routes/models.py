@@ -79,7 +79,7 @@ async def activate(version: Version, request: Request, service: Current) -> Chan
     "/{version}/shadow",
     dependencies=[ADMIN],
     summary="Let a version shadow the active one",
-    responses=problems(400, 404, 408, 409, 413, 422, 503),
+    responses=problems(400, 404, 408, 409, 413, 415, 422, 503),
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ShareRequest)}}}
     },

@@ -41,7 +41,7 @@ InspectionId = Annotated[str, Path(max_length=100, description="Of the inspectio
     "/inspections/{inspection_id}/review",
     dependencies=[REVIEW],
     summary="Review a frame",
-    responses=problems(400, 404, 408, 413, 422, 503),
+    responses=problems(400, 404, 408, 413, 415, 422, 503),
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(NewReview)}}}
     },

@@ -83,7 +83,7 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     dependencies=[OPEN],
     status_code=201,
     summary="Sign in with a password",
-    responses=problems(400, 401, 408, 413, 422, 429, 503),
+    responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
     openapi_extra=_body(PasswordSignIn),
 )
 async def begin(request: Request, service: Current) -> SessionReply:
@@ -98,7 +98,7 @@ async def begin(request: Request, service: Current) -> SessionReply:
     dependencies=[OPEN],
     status_code=201,
     summary="Sign in with an ID token",
-    responses=problems(400, 401, 403, 404, 408, 413, 422, 503),
+    responses=problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
     openapi_extra=_body(ProviderSignIn),
 )
 async def begin_vouched(request: Request, service: Current) -> SessionReply:

@@ -283,11 +283,7 @@ def _score(
 
 
 def _head_bytes(request: Request) -> int | None:
-    """How much of the body is JSON; None: all of it. Raises `Refusal` (request_invalid, content_type_unsupported)."""
-    # Whoever may send compressed bodies may send one that fills the memory.
-    if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
-        message = f"received the Content-Encoding {echo(encoding)}; send the body as it is"
-        raise Refusal(ServiceCode.CONTENT_TYPE_UNSUPPORTED, message)
+    """How much of the body is JSON; None: all of it. Raises `Refusal` (request_invalid)."""
     given = request.headers.get(HEAD_LENGTH)
     if given is None:
         return None

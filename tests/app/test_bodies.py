@@ -87,6 +87,14 @@ def test_a_malformed_form_is_refused_and_nothing_else(body):
     assert caught.value.code is ServiceCode.MULTIPART_INVALID
 
 
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("br, gzip", 415), ("Identity", 200)])
+async def test_an_encoded_body_is_refused_as_that_and_not_as_a_broken_image(http, png, encoding, status):
+    headers = {"content-type": "image/png", "content-encoding": encoding}
+    answer = await http.post("/v1/inspect", content=png, headers=headers)
+    assert answer.status_code == status
+    assert answer.json().get("code") == (None if status == 200 else "content_type_unsupported")
+
+
 async def test_a_body_over_the_cap_is_cut_off_while_it_comes(start, tiny_models):
     reads: list[int] = []
     async with start(models=tiny_models, max_body_bytes=10_000) as running:

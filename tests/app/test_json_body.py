@@ -1,6 +1,7 @@
 """Hostile JSON, sent to every route that reads JSON: accepted or refused as it should be, and never our fault."""
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,14 @@ async def post(http: httpx.AsyncClient, path: str, body: bytes) -> httpx.Respons
     # Also that it is UTF-8, and JSON.
     assert answer.json()
     return answer
+
+
+@pytest.mark.parametrize("name", ROUTES)
+async def test_a_body_that_is_encoded_is_refused_as_that(http, paths, name):
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = await http.post(paths[name], content=gzip.compress(json.dumps(sound(name)).encode()), headers=headers)
+    assert answer.status_code == 415
+    assert "received the Content-Encoding 'gzip'; send the body as it is" in answer.text
 
 
 @pytest.mark.parametrize("name", ROUTES)

@@ -1,5 +1,7 @@
 """What bounds a key beyond its scopes: cameras, and requests a minute."""
 
+from types import SimpleNamespace
+
 import pytest
 from sqlalchemy import select
 
@@ -8,6 +10,14 @@ from app.access.principal import ANYBODY, Principal, Scope
 from app.access.rates import Rates
 from app.refusals import Refusal, ServiceCode
 from app.store.schema import refused_frames
+
+
+@pytest.fixture(autouse=True)
+def amid_a_minute(monkeypatch):
+    """Whoever counts a minute's requests meets no end of one, which would let another in."""
+    clock = SimpleNamespace(time=lambda: 1_800_000_020.0)
+    for module in ("app.access.rates", "limits.storage.memory", "limits.strategies"):
+        monkeypatch.setattr(f"{module}.time", clock)
 
 
 @pytest.fixture(scope="module")
