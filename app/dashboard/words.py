@@ -10,6 +10,20 @@ VERDICT_WORDS = {
     "reject": "Reject",
 }
 UNKNOWN = "unknown"
+# A frame is judged, or refused, within 10 s of its receipt: one that comes half as late has waited at its sender.
+LATE_MS = 5_000
+# Clocks that are set by each other differ by less.
+CLOCKS_DIFFER_MS = 1000
+
+
+def late(lag_ms: float | None) -> bool:
+    """Whether a frame came so long after it was taken that its verdict is of little use to the line."""
+    return lag_ms is not None and lag_ms > LATE_MS
+
+
+def clock_ahead(lag_ms: float | None) -> bool:
+    """Whether a frame came before it was taken, by a clock that is wrong."""
+    return lag_ms is not None and lag_ms < -CLOCKS_DIFFER_MS
 
 
 def metres(length_mm: float | None, digits: int = 1) -> str:

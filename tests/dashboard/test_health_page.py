@@ -165,11 +165,20 @@ class TestLights:
             ({"seconds_since_last": 1.0, "gaps": 0}, Light.GREEN),
             ({"seconds_since_last": 1.0, "gaps": 2}, Light.AMBER),
             ({"seconds_since_last": 60.0, "gaps": 0}, Light.AMBER),
+            ({"seconds_since_last": 1.0, "lag_ms": 300.0}, Light.GREEN),
+            ({"seconds_since_last": 1.0, "lag_ms": 106_000.0}, Light.AMBER),
+            ({"seconds_since_last": 1.0, "lag_ms": -400.0}, Light.GREEN),
+            ({"seconds_since_last": 1.0, "lag_ms": -90_000.0}, Light.AMBER),
             ({}, Light.GREEN),
         ],
     )
     def test_a_camera_s_light(self, about, light):
         assert lights.camera({"camera_id": "c1", "side": None, "coil_id": None, **about}).light is light
+
+    def test_a_camera_that_is_late_and_lost_frames_is_told_both(self):
+        found = lights.camera({"camera_id": "c1", "seconds_since_last": 1.0, "gaps": 1, "lag_ms": 9_000.0})
+        assert found.state == "sends, 9 s behind; 1 gap of late"
+        assert found.advice == f"{lights.GAPS} {lights.LATE}"
 
 
 def findings(page) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.dashboard.pages.health_readings import Readings, percentile
 from app.dashboard.pages.signs import TIMES
-from app.dashboard.words import as_share
+from app.dashboard.words import as_share, clock_ahead, late
 
 
 class Light(IntEnum):
@@ -43,8 +43,6 @@ class Finding:
 SLOW_QUEUE_S = 0.5
 # Two of the desk's looks; and a line at its slowest still sends a frame every few seconds.
 QUIET_CAMERA_S = 15.0
-# Clocks that are set by each other differ by less.
-CLOCKS_DIFFER_MS = 1000
 
 # By code of the refusal. What has no line here is a client's own doing, and its detail says what to mend.
 ADVICE = {
@@ -69,6 +67,12 @@ ADVICE = {
     "export_disagrees": "A version's fast form gives other verdicts than its model: publish it anew.",
 }
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+GAPS = "Surface passed uninspected: the page Coil shows from where to where, and why as far as known."
+LATE = (
+    "Verdicts come too late to act on: more frames are taken than judged and they wait at their sender (raise "
+    "STEELSIGHT_WORKERS, choose a faster engine, or send fewer frames), or the sender's clock is slow."
+)
+WRONG_CLOCK = "Set the sender's clock, or the server's: frames are said to come before they were taken."
 CLIENTS_OWN = "Refused for what was sent, not for a fault here: the sending program was told each reason in words."
 UNREACHABLE = "Start the server (`python -m app serve`), or correct the address that the desk was started with."
 
@@ -173,7 +177,7 @@ def refusals(lately: Readings) -> Finding:
     # A probe that asks before a model serves, or a wrong address typed by hand, harms no frame.
     harmful = {code: count for code, count in counts.items() if code not in ("not_found", "method_not_allowed")}
     if not harmful:
-        return Finding("Refusals", Light.GREEN, "no frame refused")
+        return Finding("Refusals", Light.GREEN, "no frame refused of late")
     ours = {code: count for code, count in harmful.items() if code in ADVICE}
     gravest = max(ours or harmful, key=lambda code: harmful[code])
     state = ", ".join(f"{count} {TIMES} {code}" for code, count in sorted(harmful.items(), key=lambda item: -item[1]))
@@ -216,7 +220,7 @@ def unrecorded(code: str, detail: str) -> Finding:
 
 
 def camera(reply: Mapping[str, Any]) -> Finding:
-    """One of `GET /v1/cameras`: does it send, and did all of it arrive."""
+    """One of `GET /v1/cameras`: does it send, in time, and did all of it arrive."""
     subject = f"Camera {reply['camera_id'] or 'without a name'}" + (f" ({reply['side']})" if reply.get("side") else "")
     quiet = reply.get("seconds_since_last")
     coil = f", coil {reply['coil_id']}" if reply.get("coil_id") else ""
@@ -233,12 +237,17 @@ def camera(reply: Mapping[str, Any]) -> Finding:
     lag = "" if reply.get("lag_ms") is None else f", {behind(reply['lag_ms'])}"
     # Of its last thousand frames, which may have been of several coils.
     missing = reply.get("gaps") or 0
-    if missing:
-        return Finding(
-            subject, Light.AMBER, f"{rate}{lag}{coil}; {missing} {'gap' if missing == 1 else 'gaps'} of late",
-            "Surface passed uninspected: the page Coil shows from where to where, and why as far as known.",
-        )  # fmt: skip
-    return Finding(subject, Light.GREEN, f"{rate}{lag}{coil}; no gaps of late")
+    gaps = f"{missing or 'no'} {'gap' if missing == 1 else 'gaps'} of late"
+    advice = [*([GAPS] if missing else []), *_untimely(reply.get("lag_ms"))]
+    return Finding(subject, Light.AMBER if advice else Light.GREEN, f"{rate}{lag}{coil}; {gaps}", " ".join(advice))
+
+
+def _untimely(lag_ms: float | None) -> Iterator[str]:
+    """What to do where frames come late, or before they were taken."""
+    if clock_ahead(lag_ms):
+        yield WRONG_CLOCK
+    elif late(lag_ms):
+        yield LATE
 
 
 def unlisted(detail: str) -> Finding:
@@ -297,12 +306,12 @@ def duration(seconds: float) -> str:
 def behind(lag_ms: float) -> str:
     """From the capture of a frame to its receipt; before it is what a clock says that is wrong.
 
-    >>> behind(212.4), behind(5_186_209_471.7), behind(-84_190_568.9)
-    ('212 ms behind', '60.0 days behind', 'its clock 23.4 h ahead')
+    >>> behind(212.4), behind(9_100), behind(5_186_209_471.7), behind(-84_190_568.9)
+    ('212 ms behind', '9 s behind', '60.0 days behind', 'its clock 23.4 h ahead')
     """
-    if lag_ms < -CLOCKS_DIFFER_MS:
+    if clock_ahead(lag_ms):
         return f"its clock {duration(-lag_ms / 1000)} ahead"
-    return f"{lag_ms:.0f} ms behind" if lag_ms < 60_000 else f"{duration(lag_ms / 1000)} behind"
+    return f"{lag_ms:.0f} ms behind" if lag_ms < 1000 else f"{duration(lag_ms / 1000)} behind"
 
 
 def _frames(number: int) -> str:

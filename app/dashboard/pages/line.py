@@ -8,6 +8,7 @@ from nicegui.element import Element
 from app.dashboard.client import Json
 from app.dashboard.feed import Camera, Feed
 from app.dashboard.shell import feed, page, picture_url
+from app.dashboard.words import clock_ahead, late
 
 # A camera that sends a frame a second or faster has then missed five; what it showed last says nothing of now.
 STALE_AFTER_S = 5.0
@@ -49,6 +50,8 @@ def card(camera: Camera, now_s: float) -> Json:
         "megapixels_per_second": entry.get("megapixels_per_second"),
         "frames_per_second": entry.get("frames_per_second"),
         "lag_ms": entry.get("lag_ms"),
+        "late": late(entry.get("lag_ms")),
+        "clock_ahead": clock_ahead(entry.get("lag_ms")),
         "gaps": entry.get("gaps"),
         "picture": picture_url(entry["picture"]) if entry.get("picture") else None,
         "inspection_id": last.get("inspection_id"),

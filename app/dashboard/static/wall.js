@@ -2,8 +2,6 @@
 const SYMBOLS = { ok: "✓", review: "?", defect: "✕" };
 const WORDS = { ok: "OK", review: "REVIEW", defect: "DEFECT" };
 const ASKS = 8, ASK_AGAIN_MS = 350;
-// Clocks that are set by each other differ by less.
-const CLOCKS_DIFFER_MS = 1000;
 
 export default {
   props: { cameras: Array, down: Boolean, asked: Boolean, staleAfter: Number },
@@ -28,7 +26,7 @@ export default {
           <span><b>{{ inspecting }}</b> of {{ cameras.length }} {{ cameras.length === 1 ? "camera" : "cameras" }} inspecting</span>
           <span><b>{{ sum("megapixels_per_second").toFixed(1) }}</b> Mpx/s</span>
           <span><b>{{ sum("frames_per_second").toFixed(1) }}</b> frames/s</span>
-          <span>longest lag <b>{{ lag(longestLag) }}</b></span>
+          <span>longest lag <b :class="{ 'fact-bad': slowest?.late }">{{ lag(slowest) }}</b></span>
           <span><b>{{ sum("gaps") }}</b> {{ sum("gaps") === 1 ? "gap" : "gaps" }}</span>
         </div>
         <div class="wall-cards" :class="'wall-of-' + Math.min(cameras.length, 4)">
@@ -56,9 +54,9 @@ export default {
                 <div class="camera-coil"><dt>Coil</dt><dd><a v-if="camera.coil_id" :href="coil(camera)">{{ camera.coil_id }}</a><template v-else>none</template></dd></div>
                 <div><dt>Position</dt><dd>{{ metres(camera.position_mm) }}</dd></div>
                 <div><dt>Last frame</dt><dd>{{ duration(age(camera)) }} ago</dd></div>
-                <div><dt>Lag</dt><dd>{{ lag(camera.lag_ms) }}</dd></div>
+                <div><dt>Lag</dt><dd :class="{ 'fact-bad': camera.late || camera.clock_ahead }">{{ lag(camera) }}</dd></div>
                 <div><dt>Speed</dt><dd>{{ number(camera.megapixels_per_second, 1) }} Mpx/s</dd></div>
-                <div title="How often sequence numbers are left out in its last thousand frames"><dt>Gaps of late</dt><dd :class="{ 'gaps-some': camera.gaps }">{{ camera.gaps ?? "unknown" }}{{ camera.gaps ? " ⚠" : "" }}</dd></div>
+                <div title="How often sequence numbers are left out in its last thousand frames"><dt>Gaps of late</dt><dd :class="{ 'fact-bad': camera.gaps }">{{ camera.gaps ?? "unknown" }}{{ camera.gaps ? " ⚠" : "" }}</dd></div>
               </dl>
               <p class="camera-finding">
                 <template v-if="camera.finding">
@@ -97,9 +95,10 @@ export default {
     inspecting() {
       return this.cameras.filter((camera) => this.shows(camera) !== "stale").length;
     },
-    longestLag() {
-      const lags = this.cameras.map((camera) => camera.lag_ms).filter((lag) => lag >= -CLOCKS_DIFFER_MS && lag !== null);
-      return lags.length ? Math.max(...lags) : null;
+    // The camera of the longest lag.
+    slowest() {
+      const timed = this.cameras.filter((camera) => typeof camera.lag_ms === "number" && !camera.clock_ahead);
+      return timed.sort((a, b) => b.lag_ms - a.lag_ms)[0];
     },
   },
   methods: {
@@ -116,11 +115,13 @@ export default {
       return this.cameras.reduce((sum, camera) => sum + (camera[name] || 0), 0);
     },
     number: (value, digits) => (value === null || value === undefined ? "unknown" : value.toFixed(digits)),
-    lag(ms) {
+    lag(camera) {
+      const ms = camera?.lag_ms;
       if (ms === null || ms === undefined) return "unknown";
       // It was received before it was taken: that is the camera's clock, or this server's, and no lag.
-      if (ms < -CLOCKS_DIFFER_MS) return `none: clock ${this.duration(-ms / 1000)} ahead`;
-      return ms < 1000 ? `${Math.round(ms)} ms` : ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : this.duration(ms / 1000);
+      if (camera.clock_ahead) return `none: clock ${this.duration(-ms / 1000)} ahead ⚠`;
+      const told = ms < 1000 ? `${Math.round(ms)} ms` : ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : this.duration(ms / 1000);
+      return camera.late ? told + " ⚠" : told;
     },
     metres: (mm) => (mm === null || mm === undefined ? "unknown" : `${(mm / 1000).toFixed(1)} m`),
     clock: clockTime,
