@@ -40,6 +40,8 @@ FURTHER = (
             "tile was called", False),
     Meaning("expected_calibration_error", "Calibration error", "how far its probabilities lie from the shares of "
             "defects found", False, False),
+    Meaning("cost_per_tile", "Cost of a tile", "mean of it, for the costs and the share of defects that chose the "
+            "thresholds", False, False),
     Meaning("class_accuracy", "Right class", "share of tiles whose most probable class is the right one", True),
     Meaning("balanced_class_accuracy", "Right class, balanced", "the same, every class counting alike", True),
     Meaning("defect_class_accuracy", "Right defect class", "share of defect tiles named rightly", True),
@@ -72,11 +74,11 @@ def meaning_of(key: str) -> Meaning:
 def figure(value: float, share: bool = True) -> str:
     """A share in per cent, any other figure plain; three digits tell what two would blur.
 
-    >>> figure(0.1339), figure(0.0084), figure(0.956787, share=False), figure(0)
-    ('13.4 %', '0.84 %', '0.957', '0.00 %')
+    >>> figure(0.1339), figure(0.0084), figure(0.956787, share=False), figure(0), figure(0.000421, share=False)
+    ('13.4 %', '0.84 %', '0.957', '0.00 %', '0.000421')
     """
     if not share:
-        return f"{value:.3f}"
+        return f"{value:.3g}" if 0 < value < 0.1 else f"{value:.3f}"
     percent = 100 * value
     return f"{percent:.1f} %" if percent >= 10 else f"{percent:.2f} %"
 
