@@ -24,6 +24,8 @@ MAX_PIPELINED = 16
 # every request (to HTTP/2); the parser below would take the request's body for the other protocol's first bytes.
 UPGRADE = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:)")
 HEAD_END = b"\r\n\r\n"
+# A name or an address and a port, by the characters of RFC 3986, 3.2; empty where the target names none.
+HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")
 
 
 AT_THE_HEAD = "at_the_head"
@@ -102,6 +104,9 @@ class BoundedProtocol(HttpToolsProtocol):
         elif len(self.headers) > MAX_HEADERS:
             self.cycle = _Answered()  # type: ignore[assignment]
             self._refuse(431, f"The head of the request has more than {MAX_HEADERS} fields.")
+        elif fault := self._fault():
+            self.cycle = _Answered()  # type: ignore[assignment]
+            self._refuse(400, fault)
         elif len(self.pipeline) >= MAX_PIPELINED:
             # No answer would be in its turn.
             self.cycle = _Answered()  # type: ignore[assignment]
@@ -115,6 +120,23 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_ends()
         if not self.pipeline and not self.transport.is_closing():
             self._idle = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def _fault(self) -> str | None:
+        """What makes the head no request of HTTP/1.1 or 1.0 though the parser took it, if anything does.
+
+        RFC 9112, 2.3, 3.2 and 3.2.1: servers and proxies that each make something else of such a head can be set on
+        one another.
+        """
+        version, hosts = self.parser.get_http_version(), [value for name, value in self.headers if name == b"host"]
+        if version not in {"1.1", "1.0"}:
+            return "The version is neither HTTP/1.1 nor HTTP/1.0."
+        if len(hosts) > 1 or (version == "1.1" and not hosts):
+            return f"The head of the request has {len(hosts)} Host fields; expected one."
+        if hosts and not HOST.fullmatch(hosts[0]):
+            return "The Host field is none: it holds more than a name or an address, and a port."
+        if b"#" in self.url:
+            return "The target of the request has a fragment."
+        return None
 
     def _answered_at_the_head(self) -> bool:
         """Whether the request was answered already; never one that waits for another's answer, or for word to go on."""
@@ -143,6 +165,11 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + more + b"\r\n" + body)
         self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot read; after a refusal nobody is told again."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def _idle_ends(self) -> None:
         if self._idle is not None:

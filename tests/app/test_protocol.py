@@ -1,6 +1,7 @@
 """The head of a request: how long it may be, and how long it may take."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -138,8 +139,38 @@ async def large(_scope, _receive, send) -> None:
 async def test_a_head_has_so_many_fields():
     for count, status in ((MAX_HEADERS, 200), (MAX_HEADERS + 1, 431)):
         async with connected(BoundedProtocol) as (reader, writer):
-            writer.write(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * count + b"\r\n")
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * (count - 1) + b"\r\n")
             assert (await reader.readline()).startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a, b c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xfc\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET /#a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: line_1.plant:8000\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: [fe80::1%25eth0]:8000\r\n\r\n", 200),
+        (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+    ],
+)
+async def test_a_head_that_proxies_read_in_different_ways_is_refused(head, status):
+    async with connected(BoundedProtocol) as (reader, writer):
+        writer.write(head)
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 %d " % status)
+        if status == 400:
+            answer = await asyncio.wait_for(reader.read(), 5)
+            assert b"connection: close" in answer
+            assert not re.search(rb"HTTP/1.1 \d{3} ", answer), "a second answer"
 
 
 async def test_requests_ahead_of_their_answers_are_few():
@@ -183,7 +214,8 @@ async def test_who_does_not_read_the_answer_is_hung_up_on(head):
         finally:
             served.set()
 
-    bounds = Bounds(look_s=0.1, slowest_s=0.5)
+    # Longer than a busy machine keeps this reader waiting.
+    bounds = Bounds(look_s=0.1, slowest_s=2)
     async with connected(BoundedProtocol, app=noted, bounds=bounds) as (_, writer):
         writer.transport.pause_reading()
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n")
