@@ -78,7 +78,7 @@ def whole(folder, experiment, tmp_path_factory):
     return config, models, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_train_evaluate_and_json(folder, whole):
+def test_train_evaluate_and_json(folder, whole, capsys):
     _, models, summary = whole
     assert summary["version"].startswith("steel-128-")
     assert {"auroc", "average_precision", "recall_at_5pct_false_calls"} <= summary["metrics"].keys()
@@ -102,9 +102,8 @@ def test_train_evaluate_and_json(folder, whole):
     # The thresholds were chosen on the scale of what is served: few good tiles of the whole folder are called.
     assert summary["metrics"]["overkill_rate"]["value"] < 0.5
 
-    evaluated = training("evaluate", "active", folder, "--models", models, "--json")
-    assert evaluated.returncode == 0, evaluated.stderr
-    figures = json.loads(evaluated.stdout.splitlines()[-1])
+    assert main(["evaluate", "active", str(folder), "--models", str(models), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["version"] == summary["version"]
     assert figures["tiles"] == sum(manifest["data"]["tiles"].values())
 
@@ -158,13 +157,12 @@ def test_names_that_are_not_utf_8_are_trained_on_and_reported(folder, experiment
     assert r"B\xe4nder_" in (models / version / "report/report.html").read_text()
 
 
-def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp_path):
+def test_a_network_that_learned_nothing_is_not_published(folder, experiment, tmp_path, capsys):
     config = experiment(1)
     config.write_text("learning_rate = 1.0\n" + config.read_text())
     models = tmp_path / "models"
-    done = training("train", folder, "--config", config, "--models", models, "--activate")
-    assert done.returncode == 1
-    assert "says the same of every tile" in done.stderr.splitlines()[-1]
+    assert main(["train", str(folder), "--config", str(config), "--models", str(models), "--activate"]) == 1
+    assert "says the same of every tile" in capsys.readouterr().err.splitlines()[-1]
     assert not Registry(models).versions()
     assert Registry(models).active() is None
 
@@ -353,7 +351,7 @@ def test_who_trains_on_parts_that_all_look_alike_is_told_that_copies_may_be_part
     assert "no defect tiles" in told
 
 
-def test_faults_of_the_data_are_told_in_what_is_signed_too(folder, experiment, tmp_path):
+def test_faults_of_the_data_are_told_in_what_is_signed_too(folder, experiment, tmp_path, capsys):
     data = shutil.copytree(folder, tmp_path / "data")
     header, *rows = (data / "labels.csv").read_text().splitlines()
     original = next(row for row in rows if ",ok," in row)
@@ -364,11 +362,11 @@ def test_faults_of_the_data_are_told_in_what_is_signed_too(folder, experiment, t
     cells[groups] = "another coil"
     (data / "labels.csv").write_text("\n".join([header, *rows, ",".join(cells)]) + "\n")
 
-    done = training("train", data, "--config", experiment(1), "--models", tmp_path / "models")
-    assert done.returncode == 0, done.stderr
+    assert main(["train", str(data), "--config", str(experiment(1)), "--models", str(tmp_path / "models")]) == 0
+    told = capsys.readouterr()
     fault = "2 images show the same pixels in different groups"
-    assert f"warning: duplicate_across_groups: {fault}" in done.stderr
-    version = tmp_path / "models" / done.stdout.strip()
+    assert f"warning: duplicate_across_groups: {fault}" in told.err
+    version = tmp_path / "models" / told.out.strip()
     (kept,) = json.loads((version / "manifest.json").read_text())["data"]["faults"]
     assert kept.startswith(f"duplicate_across_groups: {fault}")
     for signed in ("report.html", "report.json", "model-card.md"):
