@@ -102,11 +102,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self.cycle = _Answered()  # type: ignore[assignment]
         elif len(self.headers) > MAX_HEADERS:
-            self.cycle = _Answered()  # type: ignore[assignment]
-            self._refuse(431, f"The head of the request has more than {MAX_HEADERS} fields.")
+            self._refuse_head(431, f"The head of the request has more than {MAX_HEADERS} fields.")
         elif fault := self._fault():
-            self.cycle = _Answered()  # type: ignore[assignment]
-            self._refuse(400, fault)
+            self._refuse_head(400, fault)
         elif len(self.pipeline) >= MAX_PIPELINED:
             # No answer would be in its turn.
             self.cycle = _Answered()  # type: ignore[assignment]
@@ -141,8 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _answered_at_the_head(self) -> bool:
         """Whether the request was answered already; never one that waits for another's answer, or for word to go on."""
         door: AtTheHead | None = self.app_state.get(AT_THE_HEAD)
-        idle = self.cycle is None or self.cycle.response_complete
-        if door is None or not idle or self.expect_100_continue or not self.parser.should_keep_alive():
+        if door is None or not self._idles() or self.expect_100_continue or not self.parser.should_keep_alive():
             return False
         answer = door.answer(self.parser.get_method(), self.url, self.headers, self.client)
         if answer is None:
@@ -158,6 +155,19 @@ class BoundedProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.scope is not None and (stop := self.scope["state"].get("on_stop")):
             stop()
+
+    def _idles(self) -> bool:
+        """Whether no earlier request waits for its answer."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse_head(self, status: int, message: str) -> None:
+        """In place of a request's answer; none where it would be taken for that of an earlier request."""
+        idles = self._idles()
+        self.cycle = _Answered()  # type: ignore[assignment]
+        if idles:
+            self._refuse(status, message)
+        else:
+            self.transport.abort()
 
     def _refuse(self, status: int, message: str, more: bytes = b"") -> None:
         """Answer without a request, or instead of one, and hang up."""

@@ -173,6 +173,17 @@ async def test_a_head_that_proxies_read_in_different_ways_is_refused(head, statu
             assert not re.search(rb"HTTP/1.1 \d{3} ", answer), "a second answer"
 
 
+async def test_a_refusal_is_never_taken_for_the_answer_of_an_earlier_request():
+    async def slow(scope, receive, send) -> None:
+        await asyncio.sleep(0.2)
+        await hello(scope, receive, send)
+
+    async with connected(BoundedProtocol, app=slow) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
 async def test_requests_ahead_of_their_answers_are_few():
     one = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"
     async with connected(BoundedProtocol) as (reader, writer):
