@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model.errors import SteelsightError
-from model.interrupt import EXIT_INTERRUPTED, Interruptions
+from model.interrupt import EXIT_INTERRUPTED
 from model.network import DEFAULT_PRESET, PRESETS
 from model.registry import Registry, models_folder
 from synthetic import synthesize
@@ -27,7 +27,6 @@ from training.config import load_experiment
 from training.errors import DataFault, UsageFault
 from training.group_pattern import GROUP_PATTERN_HELP, by_pattern
 from training.importers import FORMATS, import_source
-from training.keras_import import import_keras
 from training.run import compare_versions, evaluate_version
 from training.scan import Record, scan
 from training.terminal import EXIT_DONE, EXIT_FAULT, EXIT_USAGE, FILES_SHOWN, say, tell, tell_outcome
@@ -223,8 +222,6 @@ def run_explain(arguments: argparse.Namespace) -> int:
     """Write pictures and a page of what a version saw in one image; print where the page is."""
     from training.explain import explain_image
 
-    with Interruptions():
-        import_keras()
     explanation = explain_image(arguments.version, arguments.image, arguments.out, arguments.models)
     page = str(arguments.out / "explain.html")
     inspection, (y, x, height, width) = explanation.inspection, explanation.box

@@ -6,9 +6,11 @@ from pathlib import Path
 from model.errors import SteelsightError
 from model.explain import Explainer, Explanation
 from model.image import Frame, decode
+from model.interrupt import Interruptions
 from model.registry import Registry
 from training.errors import DataFault, UsageFault
 from training.explain.page import PAGE, render
+from training.keras_import import import_keras
 
 # What an earlier run of this command left: such a folder is written anew, any other is left alone.
 OURS = re.compile(r"explain\.html|\d{2}-[A-Za-z0-9_-]+\.png")
@@ -24,7 +26,12 @@ def explain_image(version: str, image: Path, out: Path, models: Path) -> Explana
     _require_free(out)
     frame = _read(image)
     registry = Registry(models)
-    explainer = Explainer.load(registry, registry.require_active() if version == "active" else version)
+    name = registry.require_active() if version == "active" else version
+    # An unknown version is told before the seconds that the import takes.
+    registry.manifest(name)
+    with Interruptions():
+        import_keras()
+    explainer = Explainer.load(registry, name)
     explanation = explainer.explain(frame)
     files = render(explanation, explainer.manifest, image.name)
     try:
